@@ -1,0 +1,70 @@
+"""Errors of the engine.
+
+EngineError
+├── ModelLoadError          the file is missing, not a GGUF, cut short, or of an unknown architecture
+├── ContextTooLargeError    the context asked for cannot be had: model limit or memory, with numbers
+├── PromptTooLongError      prompt and context length, both as numbers
+├── QueueFullError          the queue is at its bound; try again in `retry_after_seconds`
+├── InvalidSamplingError    a sampling parameter out of range (what, value, limit)
+├── EngineClosedError       the engine is shutting down or its worker died
+└── DecodeError             llama_decode failed for this batch
+
+Knows no HTTP: the api package turns each into a status.
+"""
+
+from __future__ import annotations
+
+
+class EngineError(Exception):
+    """Everything the engine raises on purpose."""
+
+
+class ModelLoadError(EngineError):
+    """The model file cannot be served; the message names file, reason and remedy."""
+
+
+class ContextTooLargeError(EngineError):
+    """The requested context is beyond the model or the memory; the message has the numbers."""
+
+
+class PromptTooLongError(EngineError):
+    """The prompt leaves no room to generate."""
+
+    def __init__(self, num_prompt_tokens: int, context_length: int) -> None:
+        """Keep both numbers: clients read them to shorten their prompt."""
+        self.num_prompt_tokens = num_prompt_tokens
+        self.context_length = context_length
+        super().__init__(
+            f"the prompt has {num_prompt_tokens} tokens and the context holds {context_length}, "
+            "one of them kept for the answer; shorten the prompt or serve with a larger "
+            "--context-length"
+        )
+
+
+class QueueFullError(EngineError):
+    """The queue is full; nothing of the request was kept."""
+
+    def __init__(self, num_waiting: int, limit: int, retry_after_seconds: int) -> None:
+        """`retry_after_seconds` is whole seconds, for the Retry-After header."""
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(
+            f"{num_waiting} requests wait and the queue holds {limit}; "
+            f"retry in {retry_after_seconds} s"
+        )
+
+
+class InvalidSamplingError(EngineError):
+    """A sampling parameter is out of range; `param` is its name."""
+
+    def __init__(self, param: str, message: str) -> None:
+        """`message` says what, the value and the limit."""
+        self.param = param
+        super().__init__(message)
+
+
+class EngineClosedError(EngineError):
+    """No more requests are taken."""
+
+
+class DecodeError(EngineError):
+    """The library refused or failed a batch; the message has its return code."""

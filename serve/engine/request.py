@@ -1,0 +1,121 @@
+"""What is asked of the engine and what it answers: plain, immutable values.
+
+Token ids go in, text and token ids come out. Knows neither chat nor HTTP nor llama_cpp.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+
+class Priority(enum.IntEnum):
+    """Who goes first; a lower number is served earlier."""
+
+    FIM = 0
+    INTERACTIVE = 1
+    BACKGROUND = 2
+
+
+class FinishReason(enum.StrEnum):
+    """Why a sequence ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the next token is chosen. `temperature` 0 is greedy.
+
+    `seed` None draws one. `logprobs` is how many alternatives are reported per token, None for
+    no logprobs at all. Penalties follow the OpenAI definitions; `repeat_penalty` and
+    `repeat_last_n` are llama.cpp's.
+    """
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    typical_p: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+    seed: int | None = None
+    logit_bias: Mapping[int, float] = {}
+    logprobs: int | None = None
+
+
+class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One prompt to continue.
+
+    `max_tokens` None means: until the context is full. 0 reads the prompt and generates nothing.
+    `stop` strings are never part of the text that comes out. `request_id` appears in logs.
+    """
+
+    prompt_token_ids: Sequence[int]
+    sampling: SamplingParams = SamplingParams()
+    stop: tuple[str, ...] = ()
+    max_tokens: int | None = None
+    priority: Priority = Priority.INTERACTIVE
+    ignore_eos: bool = False
+    request_id: str = ""
+
+
+class TopLogprob(msgspec.Struct, frozen=True):
+    """One alternative at a position. `logprob` is natural, of the unmodified distribution."""
+
+    token_id: int
+    text: bytes
+    logprob: float
+
+
+class TokenLogprob(msgspec.Struct, frozen=True):
+    """The chosen token and the best alternatives, best first."""
+
+    token_id: int
+    text: bytes
+    logprob: float
+    top: tuple[TopLogprob, ...]
+
+
+class TextDelta(msgspec.Struct, frozen=True):
+    """New text, valid UTF-8, never holding a part of a stop string. `text` may be empty.
+
+    `token_ids` are the tokens sampled since the last delta.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+class Timings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the time of one sequence went."""
+
+    queue_seconds: float
+    prompt_seconds: float
+    predicted_seconds: float
+
+
+class Finished(msgspec.Struct, frozen=True, kw_only=True):
+    """The last event of every stream. `stop_text` is the stop string that matched, if one did.
+
+    `num_cached_tokens` counts prompt tokens that were not read again. `error` is set exactly when
+    `reason` is ERROR.
+    """
+
+    reason: FinishReason
+    num_prompt_tokens: int
+    num_cached_tokens: int
+    num_completion_tokens: int
+    timings: Timings
+    stop_text: str | None = None
+    error: str | None = None
+
+
+Event = TextDelta | Finished

@@ -1,0 +1,34 @@
+"""Real files that tests may use, each skipped with a reason where it is absent."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+MODELS = Path(os.environ.get("EDGESMITH_TEST_MODELS", "~/.cache/edgesmith/models")).expanduser()
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def _model(name: str) -> Path:
+    path = MODELS / name
+    if not path.is_file():
+        pytest.skip(f"{name} is not in {MODELS}; `make test-models` fetches it")
+    return path
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf() -> Path:
+    return _model("SmolLM2-135M-Instruct.Q4_1.gguf")
+
+
+@pytest.fixture(scope="session")
+def qwen_coder_gguf() -> Path:
+    return _model("qwen2.5-coder-1.5b-instruct-q4_k_m.gguf")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    path = REPOSITORY.parent / "shared" / "data"
+    if not path.is_dir():
+        pytest.skip("the development data folder is not beside the checkout")
+    return path

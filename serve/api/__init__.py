@@ -1,0 +1,1 @@
+"""HTTP dialects over one engine: each route translates, none decides how to generate."""

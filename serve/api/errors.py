@@ -1,0 +1,177 @@
+"""Every failure as a status and one envelope: `{"error": {message, type, param, code}}`.
+
+ApiError                    a status, a code and perhaps a parameter name
+├── InvalidRequestError     400, the request cannot be honoured as it stands
+├── ModelNotFoundError      404, no such model
+├── AccessError             401, no valid API key
+├── GenerationFailedError   500, the engine gave up on this request
+└── ClientGoneError         499, nobody is left to read an answer
+
+`describe` is the one way from a domain error to HTTP; streams use it for in-stream events.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from serve.chat.errors import ChatError
+from serve.engine.errors import (
+    EngineClosedError,
+    EngineError,
+    InvalidSamplingError,
+    PromptTooLongError,
+    QueueFullError,
+)
+
+
+class ApiError(Exception):
+    """Everything the api room raises on purpose."""
+
+    status = 500
+    code: str | None = None
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        self.param = param
+        self.code = code or self.code
+        super().__init__(message)
+
+
+class InvalidRequestError(ApiError):
+    """The request asks for something that is wrong or that this server does not do."""
+
+    status = 400
+
+
+class ModelNotFoundError(ApiError):
+    """The model asked for is not served."""
+
+    status = 404
+    code = "model_not_found"
+
+
+class AccessError(ApiError):
+    """The API key is missing or unknown."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+class GenerationFailedError(ApiError):
+    """The engine reported an error or was stopped before the answer was complete."""
+
+    code = "generation_failed"
+
+
+class ClientGoneError(ApiError):
+    """The client closed the connection; the status is for the log only."""
+
+    status = 499
+    code = "client_closed_request"
+
+
+class ErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The `error` object. The two counts are set when the context overflows."""
+
+    message: str
+    type: str
+    param: str | None = None
+    code: str | None = None
+    n_prompt_tokens: int | msgspec.UnsetType = msgspec.UNSET
+    n_ctx: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class ErrorEnvelope(msgspec.Struct, frozen=True):
+    """What a client gets instead of an answer."""
+
+    error: ErrorBody
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """A status, the body and extra headers."""
+
+    status: int
+    body: ErrorBody
+    headers: Mapping[str, str] = {}
+
+
+def describe(error: Exception) -> Failure:
+    """Translate any exception; an unforeseen one says no more than its type."""
+    match error:
+        case ApiError():
+            return _failure(error.status, str(error), param=error.param, code=error.code)
+        case EngineError():
+            return _engine_failure(error)
+        case ChatError():
+            return _failure(400, str(error), param=getattr(error, "param", None))
+        case ValidationException():
+            return _validation_failure(error)
+        case HTTPException():
+            return _failure(error.status_code, error.detail, headers=error.headers)
+    return _failure(500, f"the server failed on this request: {type(error).__name__}")
+
+
+def handle(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorEnvelope]:
+    """Litestar's exception handler for everything."""
+    failure = describe(error)
+    if failure.status >= 500:
+        request.app.state.log_error(request, error)
+    return Response(
+        ErrorEnvelope(error=failure.body),
+        status_code=failure.status,
+        headers=dict(failure.headers),
+        media_type="application/json",
+    )
+
+
+HANDLERS: dict[int | type[Exception], Callable[..., Response[Any]]] = {
+    Exception: handle,
+    HTTPException: handle,
+}
+
+
+def _engine_failure(error: EngineError) -> Failure:
+    match error:
+        case PromptTooLongError():
+            failure = _failure(400, str(error), param="messages", code="context_length_exceeded")
+            counts = {"n_prompt_tokens": error.num_prompt_tokens, "n_ctx": error.context_length}
+            return msgspec.structs.replace(
+                failure, body=msgspec.structs.replace(failure.body, **counts)
+            )
+        case QueueFullError():
+            headers = {"Retry-After": str(error.retry_after_seconds)}
+            return _failure(429, str(error), code="queue_full", headers=headers)
+        case InvalidSamplingError():
+            return _failure(400, str(error), param=error.param)
+        case EngineClosedError():
+            return _failure(503, str(error), code="shutting_down", headers={"Retry-After": "5"})
+    return _failure(500, str(error), code="engine_error")
+
+
+def _validation_failure(error: ValidationException) -> Failure:
+    """Name the first field that is wrong: clients show one line."""
+    details = error.extra if isinstance(error.extra, list) else []
+    first = details[0] if details and isinstance(details[0], dict) else {}
+    param = str(first.get("key", "")).removeprefix("data").lstrip(".") or None
+    message = str(first.get("message") or error.detail)
+    return _failure(400, f"{param}: {message}" if param else message, param=param)
+
+
+def _failure(
+    status: int,
+    message: str,
+    *,
+    param: str | None = None,
+    code: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Failure:
+    body = ErrorBody(message=message, type=_kind(status), param=param, code=code)
+    return Failure(status=status, body=body, headers=headers or {})
+
+
+def _kind(status: int) -> str:
+    """Return OpenAI's name for the class of error."""
+    kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+    return kinds.get(status, "server_error" if status >= 500 else "invalid_request_error")

@@ -1,0 +1,94 @@
+"""From a request's sampling fields to the engine's, with this server's defaults.
+
+A field the client left out comes from the configuration, else from the GGUF's `general.sampling.*`
+metadata, else from `CODE`. Knows no dialect: each schema that samples has the fields of `Sampling`.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from serve.api.errors import InvalidRequestError
+from serve.config import LimitSettings, SamplingSettings
+from serve.engine.request import SamplingParams
+
+CODE = SamplingParams(temperature=0.2, top_k=40, top_p=0.95, min_p=0.05)
+"""For code: nearly greedy, since one wrong token breaks a program, with a little room so that a
+retry differs. The tails are cut as llama.cpp does, which also keeps sampling cheap."""
+
+_METADATA = {
+    "general.sampling.temp": ("temperature", float),
+    "general.sampling.top_k": ("top_k", int),
+    "general.sampling.top_p": ("top_p", float),
+    "general.sampling.min_p": ("min_p", float),
+    "general.sampling.penalty_repeat": ("repeat_penalty", float),
+    "general.sampling.penalty_last_n": ("repeat_last_n", int),
+}
+
+
+class Sampling(msgspec.Struct, kw_only=True):
+    """Sampling fields as OpenAI and llama.cpp name them; null means the server's default."""
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    repeat_penalty: float | None = None
+    repeat_last_n: int | None = None
+    seed: int | None = None
+    logit_bias: dict[str, float] | None = None
+
+
+_NUMBERS = tuple(f for f in Sampling.__struct_fields__ if f not in {"seed", "logit_bias"})
+
+
+def defaults(metadata: Mapping[str, str], settings: SamplingSettings) -> SamplingParams:
+    """Return what a request that sends nothing gets from this model."""
+    chosen: dict[str, float] = {}
+    for key, (name, number) in _METADATA.items():
+        if key in metadata:
+            chosen[name] = number(float(metadata[key]))
+    configured = msgspec.structs.asdict(settings).items()
+    chosen |= {name: value for name, value in configured if value is not None}
+    return msgspec.structs.replace(CODE, **chosen)
+
+
+def to_params(
+    asked: Sampling, default: SamplingParams, limits: LimitSettings, *, logprobs: int | None = None
+) -> SamplingParams:
+    """Fill in the defaults; ranges are the engine's to check.
+
+    Raises:
+        InvalidRequestError: too many alternatives or biases, or a bias for no token id.
+    """
+    if logprobs is not None and not 0 <= logprobs <= limits.top_logprobs:
+        raise InvalidRequestError(
+            f"{logprobs} alternatives per token were asked for, the limit is {limits.top_logprobs}",
+            param="top_logprobs",
+        )
+    given = {name: getattr(asked, name) for name in _NUMBERS}
+    chosen = {name: value for name, value in given.items() if value is not None}
+    seed = asked.seed if asked.seed is not None and asked.seed >= 0 else None
+    return msgspec.structs.replace(
+        default,
+        **chosen,
+        seed=seed,
+        logit_bias=_biases(asked.logit_bias or {}, limits.logit_bias),
+        logprobs=logprobs,
+    )
+
+
+def _biases(biases: Mapping[str, float], limit: int) -> dict[int, float]:
+    if len(biases) > limit:
+        raise InvalidRequestError(
+            f"logit_bias has {len(biases)} entries, the limit is {limit}", param="logit_bias"
+        )
+    try:
+        return {int(token): bias for token, bias in biases.items()}
+    except ValueError as error:
+        raise InvalidRequestError(
+            f"logit_bias maps token ids to numbers: {error}", param="logit_bias"
+        ) from error

@@ -1,0 +1,101 @@
+"""Lay out a fill-in-the-middle prompt as token ids, from the model's own FIM tokens.
+
+    [BOS] [repo] name [sep] file text ... [sep] current file  <pre> prefix <suf> suffix <mid>
+
+Prefix, suffix, middle is the order (PSM) that code models are trained with. Text is tokenized
+without parsing special tokens, so that source code which spells one out stays source code. Knows
+neither HTTP nor llama_cpp; the tokenizer is handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from serve.chat.errors import NoFimError
+
+Tokenize = Callable[[str], list[int]]
+
+_REPOSITORY = "repository\n"
+_CURRENT_FILE = "current\n"
+
+
+class FimTokens(msgspec.Struct, frozen=True, kw_only=True):
+    """Token ids that mark the parts; `repository` and `separator` only where the model has them."""
+
+    prefix: int | None = None
+    suffix: int | None = None
+    middle: int | None = None
+    repository: int | None = None
+    separator: int | None = None
+    bos: int | None = None
+
+
+class ExtraFile(msgspec.Struct, frozen=True, kw_only=True):
+    """A chunk of another file that the editor thinks is related."""
+
+    filename: str
+    text: str
+
+
+def lay_out(
+    tokens: FimTokens,
+    tokenize: Tokenize,
+    *,
+    prefix: str,
+    suffix: str,
+    extra: Sequence[ExtraFile] = (),
+    max_tokens: int | None = None,
+) -> list[int]:
+    """Return the prompt, at most `max_tokens` long.
+
+    What does not fit is left out farthest from the cursor first: the first extra files, then the
+    start of the prefix and the end of the suffix, three parts of prefix kept to one of suffix.
+
+    Raises:
+        NoFimError: the model cannot fill in the middle.
+    """
+    if tokens.prefix is None or tokens.suffix is None or tokens.middle is None:
+        raise NoFimError(
+            "this model has no fill-in-the-middle tokens; serve a code model that has them, "
+            "Qwen2.5-Coder for example, or send the request without a suffix"
+        )
+    before, after = tokenize(prefix), tokenize(suffix)
+    bos = [] if tokens.bos is None else [tokens.bos]
+    room = None if max_tokens is None else max_tokens - len(bos) - 3
+    before, after = _trim(before, after, room)
+    near = [tokens.prefix, *before, tokens.suffix, *after, tokens.middle]
+    left = None if room is None else room - len(before) - len(after)
+    return [*bos, *_context(tokens, tokenize, extra, left), *near]
+
+
+def _trim(before: list[int], after: list[int], room: int | None) -> tuple[list[int], list[int]]:
+    """Cut both sides to `room` tokens, keeping what is nearest to the cursor."""
+    if room is None or len(before) + len(after) <= room:
+        return before, after
+    room = max(room, 0)
+    num_after = min(len(after), max(room // 4, room - len(before)))
+    num_before = room - num_after
+    return before[len(before) - num_before :], after[:num_after]
+
+
+def _context(
+    tokens: FimTokens, tokenize: Tokenize, extra: Sequence[ExtraFile], left: int | None
+) -> list[int]:
+    """Return the repository part; later files are nearer to the cursor and kept first."""
+    if not extra or tokens.separator is None:
+        return []
+    head = [] if tokens.repository is None else [tokens.repository, *tokenize(_REPOSITORY)]
+    tail = [tokens.separator, *tokenize(_CURRENT_FILE)]
+    room = None if left is None else left - len(head) - len(tail)
+    kept: list[list[int]] = []
+    for file in reversed(extra):
+        block = [tokens.separator, *tokenize(f"{file.filename}\n{file.text}\n")]
+        if room is not None and len(block) > room:
+            break
+        room = None if room is None else room - len(block)
+        kept.append(block)
+    if not kept:
+        return []
+    return [*head, *(token for block in reversed(kept) for token in block), *tail]

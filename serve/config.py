@@ -1,0 +1,168 @@
+"""The server's settings: one tree, from TOML, overridable as `--set engine.slots=2`.
+
+Knows neither the model nor HTTP. Every default has its reason beside it; `None` means that the
+room which knows better decides (the engine from the model and the machine).
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+
+import msgspec
+
+from serve.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where to listen. `port` 0 takes a free one.
+
+    `ping_seconds`: a stream that has nothing to say sends a comment this often, well below the
+    30 s after which common proxies give up. `shutdown_grace_seconds`: how long answers under way
+    may go on after SIGTERM; short, since an editor retries and a person waits for the prompt.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    ping_seconds: float = 10.0
+    shutdown_grace_seconds: int = 2
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if not 0 <= self.port <= 65535:
+            raise ValueError(f"port is {self.port}; it must be 0 to 65535")
+        if self.ping_seconds <= 0 or self.shutdown_grace_seconds < 0:
+            raise ValueError("ping_seconds must be above 0 and shutdown_grace_seconds at least 0")
+
+
+class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What to serve. `file` is a GGUF or a quantize run; None takes the newest run's.
+
+    `alias` is the name clients see (default: the file's). `template_file` replaces the GGUF's chat
+    template, for files that have none or a wrong one.
+    """
+
+    file: str | None = None
+    alias: str | None = None
+    template_file: str | None = None
+
+
+class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Handed to the engine, which documents what None means for each and refuses with numbers."""
+
+    context_length: int | None = None
+    slots: int | None = None
+    kv_type: Literal["f16", "q8_0", "q4_0"] = "f16"
+    threads: int | None = None
+    n_gpu_layers: int | None = None
+    flash_attention: bool = True
+    queue_limit: int = 64
+
+
+class SamplingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """For requests that send none. None: the GGUF's own, else the defaults for code."""
+
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repeat_penalty: float | None = None
+
+
+class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Who may ask. `api_key_file` holds one key a line.
+
+    Without a key only loopback addresses are bound: a model server on a shared network is an open
+    door. `allow_public_without_key` is for those who guard the door themselves.
+    """
+
+    api_key_file: str | None = None
+    allow_public_without_key: bool = False
+
+
+class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Upper bounds on one request: generous for editors, small enough to keep memory bounded."""
+
+    body_bytes: int = 16 * 2**20  # a context of a million tokens as text is about 4 MiB
+    messages: int = 4096
+    stop_strings: int = 64  # editors send a dozen
+    prompts: int = 32  # prompts of one completions request
+    choices: int = 8  # `n`
+    logit_bias: int = 1024
+    top_logprobs: int = 20  # OpenAI's own bound
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole tree: one table of the TOML file each."""
+
+    server: ServerSettings = ServerSettings()
+    model: ModelSettings = ModelSettings()
+    engine: EngineSettings = EngineSettings()
+    sampling: SamplingSettings = SamplingSettings()
+    access: AccessSettings = AccessSettings()
+    limits: LimitSettings = LimitSettings()
+
+
+def load(path: Path | None = None, overrides: Iterable[str] = ()) -> Settings:
+    """Read the file and apply `a.b=value` overrides; values are TOML, or plain strings.
+
+    Raises:
+        ConfigError: an unreadable file, an unknown key, a value of the wrong type or range.
+    """
+    tree = _read(path) if path else {}
+    for override in overrides:
+        _apply(tree, override)
+    _refuse_unknown(tree, Settings, "")
+    try:
+        return msgspec.convert(tree, Settings)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"configuration: {error}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    *tables, last = key.strip().split(".")
+    if not separator or not tables:
+        raise ConfigError(
+            f"--set takes table.key=value, engine.slots=2 for example; got {override}"
+        )
+    for table in tables:
+        child = tree.setdefault(table, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override}: {table} is a value, not a table")
+        tree = child
+    tree[last] = _value(text.strip())
+
+
+def _value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _refuse_unknown(tree: Mapping[str, Any], kind: type, where: str) -> None:
+    """Name the first unknown key and the known one that looks most like it."""
+    hints = get_type_hints(kind)
+    for key, value in tree.items():
+        if key not in hints:
+            close = difflib.get_close_matches(key, hints, n=1)
+            remedy = f"did you mean {where}{close[0]}?" if close else f"known: {', '.join(hints)}"
+            raise ConfigError(f"unknown configuration key {where}{key}; {remedy}")
+        nested = hints[key]
+        if isinstance(value, Mapping) and isinstance(nested, type):
+            _refuse_unknown(value, nested, f"{where}{key}.")

@@ -1,0 +1,190 @@
+"""The asynchronous client: runs calls over httpx, as many at a time as there are tasks.
+
+Knows no routes' details: `calls` builds and reads, `policy` decides, this file only sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import TYPE_CHECKING, Self, Unpack
+
+import httpx
+
+from clients import calls, exchange, wire
+from clients.errors import ClientError, from_response
+from clients.policy import RetryPolicy, Timeout
+from clients.streams import AsyncStream
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from clients.calls import Answer, Call, ChatOptions, Chunk, Messages, Options, StreamCall
+
+
+class AsyncClient:
+    """Talk to one server. `model` is sent with every request that names none itself.
+
+    `transport` replaces the network, for tests and for special set-ups.
+
+        async with AsyncClient("http://127.0.0.1:8080/v1") as client:
+            async with await client.stream_chat("Write a haiku about rivers.") as stream:
+                async for chunk in stream:
+                    print(chunk.text, end="")
+    """
+
+    def __init__(
+        self,
+        base_url: str = exchange.DEFAULT_BASE_URL,
+        *,
+        api_key: str | None = None,
+        model: str | None = None,
+        timeout: Timeout = Timeout(),  # noqa: B008  # frozen
+        retry: RetryPolicy = RetryPolicy(),  # noqa: B008  # frozen
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.address = exchange.address(base_url, api_key)
+        self.model = model
+        self._timeout = timeout
+        self._retry = retry
+        self._http = httpx.AsyncClient(transport=transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        error_type: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._http.aclose()
+
+    async def health(self) -> wire.Health:
+        """Ask whether the server is up."""
+        return await self.run(calls.health())
+
+    async def models(self) -> list[wire.Model]:
+        """List what is served."""
+        return await self.run(calls.models())
+
+    async def props(self) -> wire.Props:
+        """Ask for the model's properties."""
+        return await self.run(calls.props())
+
+    async def tokenize(
+        self, content: str, *, add_special: bool = False, parse_special: bool = True
+    ) -> list[int]:
+        """Turn text into token ids."""
+        call = calls.tokenize(content, add_special=add_special, parse_special=parse_special)
+        return await self.run(call)
+
+    async def detokenize(self, token_ids: Sequence[int]) -> str:
+        """Turn token ids into text."""
+        return await self.run(calls.detokenize(token_ids))
+
+    async def apply_template(self, messages: Messages) -> str:
+        """Render messages with the model's own chat template."""
+        return await self.run(calls.apply_template(messages))
+
+    async def embeddings(
+        self, texts: Sequence[str], **options: Unpack[Options]
+    ) -> list[list[float]]:
+        """Embed texts; the vectors come in the order of the texts."""
+        return await self.run(calls.embeddings(texts, calls.named(options, self.model)))
+
+    async def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> wire.ChatCompletion:
+        """Answer a conversation; a bare string is one user turn."""
+        return await self.run(calls.chat(messages, calls.named(options, self.model)))
+
+    async def stream_chat(
+        self, messages: Messages, **options: Unpack[ChatOptions]
+    ) -> AsyncStream[wire.ChatChunk]:
+        """Answer a conversation as it is written."""
+        return await self.stream(calls.chat_stream(messages, calls.named(options, self.model)))
+
+    async def complete(
+        self, prompt: str, *, suffix: str | None = None, **options: Unpack[Options]
+    ) -> wire.Completion:
+        """Continue a prompt, towards `suffix` where one is given."""
+        return await self.run(calls.complete(prompt, suffix, calls.named(options, self.model)))
+
+    async def stream_complete(
+        self, prompt: str, *, suffix: str | None = None, **options: Unpack[Options]
+    ) -> AsyncStream[wire.Completion]:
+        """Continue a prompt as it is written."""
+        return await self.stream(
+            calls.complete_stream(prompt, suffix, calls.named(options, self.model))
+        )
+
+    async def fim(
+        self,
+        prefix: str,
+        suffix: str,
+        *,
+        context: Sequence[Mapping[str, str]] = (),
+        **options: Unpack[Options],
+    ) -> wire.Infill:
+        """Fill the gap between prefix and suffix."""
+        return await self.run(calls.fim(prefix, suffix, context, calls.named(options, self.model)))
+
+    async def stream_fim(
+        self,
+        prefix: str,
+        suffix: str,
+        *,
+        context: Sequence[Mapping[str, str]] = (),
+        **options: Unpack[Options],
+    ) -> AsyncStream[wire.Infill]:
+        """Fill the gap as it is written."""
+        return await self.stream(
+            calls.fim_stream(prefix, suffix, context, calls.named(options, self.model))
+        )
+
+    async def run(self, call: Call[Answer]) -> Answer:
+        """Send a call and return its answer.
+
+        Raises:
+            ClientError: in one of its forms; see `clients.errors`.
+        """
+        return call.decode((await self._open(call.request, stream=False)).content)
+
+    async def stream(self, call: StreamCall[Chunk]) -> AsyncStream[Chunk]:
+        """Send a call and return its running answer, headers received.
+
+        Raises:
+            ClientError: in one of its forms; see `clients.errors`.
+        """
+        return AsyncStream(call, await self._open(call.request, stream=True))
+
+    async def _open(self, request: calls.Request, *, stream: bool) -> httpx.Response:
+        """Send until it works or the policy gives up."""
+        outgoing = exchange.to_httpx(request, self.address, self._timeout)
+        num_tried = 0
+        while True:
+            try:
+                return await self._send(outgoing, stream=stream)
+            except ClientError as failure:
+                num_tried += 1
+                delay = self._retry.delay_seconds(
+                    failure, num_tried=num_tried, is_safe=request.is_safe, random=random.random
+                )
+                if delay is None:
+                    raise
+            await asyncio.sleep(delay)
+
+    async def _send(self, outgoing: httpx.Request, *, stream: bool) -> httpx.Response:
+        try:
+            response = await self._http.send(outgoing, stream=True)
+            if not (stream and response.is_success):
+                await response.aread()
+        except httpx.HTTPError as error:
+            raise exchange.failure_of(error, outgoing) from error
+        if not response.is_success:
+            raise from_response(response.status_code, response.headers, response.content)
+        return response

@@ -1,0 +1,1 @@
+"""From a fine-tuned adapter, or any model, to measured and verified GGUF files."""

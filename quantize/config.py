@@ -1,0 +1,163 @@
+"""The configuration of a quantize run, its overrides and its checks; reads no environment.
+
+Only the first part shapes the bytes of the files (`QuantizeConfig.shaping`) and so enters the
+run's hash. How a file is measured, verified or recommended does not change it.
+"""
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from quantize.errors import ConfigError
+
+DEFAULT_TYPES = ("f16", "q8_0", "q5_k_m", "q4_k_m", "q4_0")
+
+
+class MergeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Say how the adapter is folded into the base."""
+
+    dtype: Literal["auto", "float16", "bfloat16"] = "auto"
+    """`auto` keeps a 16-bit base as it is and makes a 32-bit one float16."""
+
+
+class MeasureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Bound what a measurement may cost."""
+
+    scored_tokens: int = 512
+    """Held-out response tokens a file is scored on."""
+    max_example_tokens: int = 512
+    """Longest example used, prompt and response together."""
+    prefill_tokens: int = 256
+    decode_tokens: int = 32
+    n_batch: int = 128
+    """Rows per decode call; 32 to 128 is as fast as more on a CPU."""
+    text: str = ""
+    """A text file to score instead of held-out examples."""
+
+    def __post_init__(self) -> None:
+        """Refuse budgets that leave nothing to measure."""
+        for name in ("scored_tokens", "prefill_tokens", "decode_tokens", "n_batch"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"measure.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.max_example_tokens < 16:
+            raise ConfigError(
+                f"measure.max_example_tokens is {self.max_example_tokens}; it must be at least 16"
+            )
+
+
+class VerifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """State the bounds of the parity gate between the merged model and its f16 file."""
+
+    num_prompts: int = 6
+    greedy_tokens: int = 16
+    tie_gap_logits: float = 0.1
+    """A greedy difference counts only where the leading two logits are further apart."""
+    min_equal_share: float = 0.75
+    scored_tokens: int = 192
+    min_top1_agreement: float = 0.97
+    max_mean_kld_nats: float = 0.005
+
+
+class RecommendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """State what a recommended file must satisfy."""
+
+    ram: str = "4G"
+    context: int = 4096
+    max_mean_kld_nats: float = 0.05
+    max_perplexity_ratio: float = 1.05
+
+
+class QuantizeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Hold the effective configuration of one run."""
+
+    name: str = ""
+    """Base of the file names; empty: taken from the base model."""
+    types: tuple[str, ...] = DEFAULT_TYPES
+    merge: MergeConfig = MergeConfig()
+    measure: MeasureConfig = MeasureConfig()
+    verify: VerifyConfig = VerifyConfig()
+    recommend: RecommendConfig = RecommendConfig()
+
+    def shaping(self) -> dict[str, Any]:
+        """Return the part that decides the bytes of the files."""
+        return {"name": self.name, "types": list(self.types), "merge": to_dict(self.merge)}
+
+
+def to_dict(section: msgspec.Struct) -> dict[str, Any]:
+    """Return a section as plain dictionaries and lists."""
+    plain: dict[str, Any] = msgspec.to_builtins(section)
+    return plain
+
+
+def load_config(
+    path: Path | None, overrides: Sequence[str], types: str | None = None
+) -> QuantizeConfig:
+    """Read a TOML file, apply `a.b=v` overrides and check every key.
+
+    Raises:
+        ConfigError: for an unreadable file, an unknown key or a bad value.
+    """
+    values = _read_toml(path) if path else {}
+    for override in overrides:
+        _apply(values, override)
+    if types is not None:
+        values["types"] = _listed(types)
+    _check_keys(values, QuantizeConfig, "")
+    try:
+        return msgspec.convert(values, QuantizeConfig, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"configuration: {error}") from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(f"--set {override!r} is not of the form a.b=value")
+    *parents, leaf = key.strip().split(".")
+    place = values
+    for parent in parents:
+        place = place.setdefault(parent, {})
+        if not isinstance(place, dict):
+            raise ConfigError(f"--set {override!r}: {parent} is a value, not a section")
+    place[leaf] = _parsed(text.strip(), as_list=key.strip() == "types")
+
+
+def _parsed(text: str, *, as_list: bool) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return _listed(text) if as_list else text
+
+
+def _check_keys(values: Mapping[str, Any], section: type[msgspec.Struct], prefix: str) -> None:
+    known = {field.name: field.type for field in msgspec.structs.fields(section)}
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(f"unknown key {prefix}{key!s}{_suggestion(key, prefix, known)}")
+        kind = known[key]
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and isinstance(value, dict):
+            _check_keys(value, kind, f"{prefix}{key}.")
+
+
+def _suggestion(key: str, prefix: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    if close:
+        return f"; did you mean {prefix}{close[0]}?"
+    return f"; known here: {', '.join(sorted(known))}"

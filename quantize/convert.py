@@ -1,0 +1,69 @@
+"""A Hugging Face folder into a 16-bit GGUF, by llama.cpp's own converter in a subprocess."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from quantize.errors import ConversionError, SpaceError
+from quantize.gguf_header import read_header
+from quantize.llama_cpp_source import converter_folder
+
+_QUOTED_LINES = 4
+_SLACK_BYTES = 64 << 20
+
+
+def require_space(folder: Path, needed_bytes: int, purpose: str) -> None:
+    """Refuse work the disk cannot hold.
+
+    Raises:
+        SpaceError: with both numbers.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes + _SLACK_BYTES:
+        raise SpaceError(
+            f"{purpose} needs {needed_bytes / 1e6:,.0f} MB and some room in {folder}, "
+            f"{free / 1e6:,.0f} MB are free; free some or set EDGESMITH_HOME to another disk"
+        )
+
+
+def convert_to_f16(model: Path, target: Path, *, name: str, log: Path) -> None:
+    """Write `model` as an f16 GGUF to `target`; what the converter says goes to `log`.
+
+    Raises:
+        ConversionError: when the converter fails, with its last lines.
+        GgufError: when what it wrote is not whole.
+    """
+    tools = converter_folder()
+    command = [sys.executable, str(tools / "convert_hf_to_gguf.py"), str(model.resolve())]
+    command += ["--outtype", "f16", "--outfile", str(target.resolve()), "--model-name", name]
+    with log.open("ab") as stream:
+        done = subprocess.run(
+            command, cwd=tools, env=_offline(), stdout=stream, stderr=stream, check=False
+        )
+    if done.returncode != 0:
+        target.unlink(missing_ok=True)
+        raise ConversionError(_explained(model, log))
+    read_header(target)
+
+
+def _offline() -> dict[str, str]:
+    env = {key: value for key, value in os.environ.items() if key != "NO_LOCAL_GGUF"}
+    return env | {
+        "HF_HUB_OFFLINE": "1",
+        "TRANSFORMERS_OFFLINE": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONPATH": "",
+    }
+
+
+def _explained(model: Path, log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    last = " | ".join(line.strip() for line in lines[-_QUOTED_LINES:])
+    if any("pre-tokenizer was not recognized" in line for line in lines):
+        return (
+            f"llama.cpp's converter does not know the tokenizer of {model}: its pre-tokenizer was "
+            f"not recognised. Keep the base model's tokenizer unchanged. Whole output: {log}"
+        )
+    return f"llama.cpp's converter refused {model}: {last} (whole output: {log})"

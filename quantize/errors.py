@@ -1,0 +1,59 @@
+"""What can go wrong while quantizing, as one tree; knows nothing of how it is printed.
+
+QuantizeError                 exit 2: something the user can act on
+├── ConfigError               unknown key, bad value, unknown or unsupported quant type
+├── SourceError               the thing to quantize is missing, unfinished or not usable
+│   └── GgufError             not a GGUF, damaged, or cut short
+├── MergeError                the adapter cannot be merged exactly
+├── ConversionError           the converter refused the model
+├── SpaceError                not enough free disk
+├── LibraryError              llama.cpp is missing, mismatched, or refused a call
+├── RunError                  a run directory is unfinished, in use or newer than this reader
+└── VerificationError         exit 1: a hop changed the model's behaviour
+"""
+
+from typing import ClassVar
+
+
+class QuantizeError(Exception):
+    """Carry one clear line: what, the actual value, the limit, the remedy."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class ConfigError(QuantizeError):
+    """Reject a configuration before any work starts."""
+
+
+class SourceError(QuantizeError):
+    """Reject what was to be quantized."""
+
+
+class GgufError(SourceError):
+    """Reject a file that is no complete GGUF."""
+
+
+class MergeError(QuantizeError):
+    """Reject an adapter that cannot be merged exactly, or a merge that was not exact."""
+
+
+class ConversionError(QuantizeError):
+    """Report that the converter refused the model."""
+
+
+class SpaceError(QuantizeError):
+    """Report that the disk cannot hold the result."""
+
+
+class LibraryError(QuantizeError):
+    """Report that llama.cpp is missing, of another version, or failed."""
+
+
+class RunError(QuantizeError):
+    """Reject a run directory that is unfinished, in use or too new."""
+
+
+class VerificationError(QuantizeError):
+    """Report the hop, the case and the first difference."""
+
+    exit_code: ClassVar[int] = 1

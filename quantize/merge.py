@@ -1,0 +1,153 @@
+"""Fold an adapter into 16-bit weights, one tensor at a time; knows nothing of GGUF.
+
+Reads and writes safetensors shards directly, so memory holds one shard, never the model. The sum
+is made in float32 and rounded once to the 16-bit type.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from quantize.adapter import Adapter, LoraPair
+from quantize.errors import MergeError
+
+INDEX = "model.safetensors.index.json"
+_HALVES = {"float16", "bfloat16"}
+
+
+class MergeCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """Say what was written."""
+
+    dtype: str
+    num_tensors: int
+    num_target_tensors: int
+
+
+def merge(
+    base: Path,
+    adapter: Adapter | None,
+    target: Path,
+    *,
+    dtype: str = "auto",
+    on_tensor: Callable[[int, int], None] | None = None,
+) -> MergeCounts:
+    """Write base + adapter as 16-bit shards to `target`, named as the base's shards are.
+
+    Raises:
+        MergeError: when a target has no tensor, shapes do not fit, weights are not finite or a
+            value does not fit the type.
+    """
+    from safetensors.torch import save_file
+
+    shards = shard_names(base)
+    chosen = _chosen_dtype(base, dtype)
+    pairs = adapter.pairs if adapter else {}
+    _require_targets(base, shards, pairs)
+    total, done = sum(len(names) for names in shards.values()), 0
+    for shard, names in shards.items():
+        merged: dict[str, Any] = {}
+        for name, tensor in _merged_tensors(base / shard, names, adapter, chosen):
+            merged[name] = tensor
+            done += 1
+            if on_tensor is not None:
+                on_tensor(done, total)
+        save_file(merged, target / shard, metadata={"format": "pt"})
+    _write_index(target, shards)
+    return MergeCounts(dtype=chosen, num_tensors=total, num_target_tensors=len(pairs))
+
+
+def shard_names(folder: Path) -> dict[str, list[str]]:
+    """Return each weight file of a folder and the tensors in it, in order."""
+    from safetensors import SafetensorError, safe_open
+
+    index = folder / INDEX
+    if index.is_file():
+        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    else:
+        files = [path.name for path in sorted(folder.glob("*.safetensors"))]
+    if not files:
+        raise MergeError(f"{folder} holds no .safetensors weights")
+    names: dict[str, list[str]] = {}
+    for file in files:
+        try:
+            with safe_open(folder / file, framework="pt") as tensors:
+                names[file] = sorted(tensors.keys())
+        except (SafetensorError, OSError) as error:
+            raise MergeError(f"{folder / file} is damaged or missing: {error}") from error
+    return names
+
+
+def product(tensors: Any, pair: LoraPair, dtype: Any) -> Any:
+    """Return scale x B @ A in the given type."""
+    b_half = tensors.get_tensor(pair.b_name).to(dtype)
+    return pair.scale * (b_half @ tensors.get_tensor(pair.a_name).to(dtype))
+
+
+def _merged_tensors(shard: Path, names: list[str], adapter: Adapter | None, dtype: str) -> Any:
+    import torch
+    from safetensors import safe_open
+
+    half = getattr(torch, dtype)
+    with safe_open(shard, framework="pt") as weights:
+        for name in names:
+            tensor = weights.get_tensor(name)
+            _require_finite(shard, name, tensor)
+            pair = adapter.pairs.get(name) if adapter else None
+            if adapter is not None and pair is not None:
+                with safe_open(adapter.weights, framework="pt") as tensors:
+                    delta = product(tensors, pair, torch.float32)
+                if delta.shape != tensor.shape:
+                    raise MergeError(
+                        f"the adapter's change for {name} has shape {tuple(delta.shape)}, the base "
+                        f"tensor {tuple(tensor.shape)}: it was trained on another base"
+                    )
+                _require_finite(adapter.weights, name, delta)
+                tensor = tensor.to(torch.float32) + delta
+            rounded = tensor.to(half) if tensor.is_floating_point() else tensor
+            if not bool(torch.isfinite(rounded).all()):
+                raise MergeError(f"{name} has values beyond the range of {dtype}; use bfloat16")
+            yield name, rounded.contiguous()
+
+
+def _require_finite(file: Path, name: str, tensor: Any) -> None:
+    import torch
+
+    if not bool(torch.isfinite(tensor).all()):
+        raise MergeError(f"{file}: tensor {name} holds NaN or infinity")
+
+
+def _require_targets(base: Path, shards: dict[str, list[str]], pairs: dict[str, LoraPair]) -> None:
+    present = {name for names in shards.values() for name in names}
+    for name in pairs:
+        if name == "lm_head.weight" and name not in present:
+            raise MergeError(
+                "the adapter changes lm_head, which this base shares with its embedding; a merge "
+                "would change the embedding too. Train without lm_head as a target"
+            )
+        if name not in present:
+            raise MergeError(f"the adapter changes {name}, which the base {base} does not have")
+
+
+def _chosen_dtype(base: Path, wanted: str) -> str:
+    settings = json.loads((base / "config.json").read_text(encoding="utf-8"))
+    if settings.get("quantization_config"):
+        raise MergeError(
+            f"the base {base} is quantized itself ({settings['quantization_config'].get('quant_method')}); "
+            "merging needs its 16-bit weights"
+        )
+    if wanted != "auto":
+        return wanted
+    stored = settings.get("dtype") or settings.get("torch_dtype") or "float32"
+    return stored if stored in _HALVES else "float16"
+
+
+def _write_index(target: Path, shards: dict[str, list[str]]) -> None:
+    if len(shards) == 1:
+        return
+    weight_map = {name: shard for shard, names in shards.items() for name in names}
+    size = sum((target / shard).stat().st_size for shard in shards)
+    index = {"metadata": {"total_size": size}, "weight_map": weight_map}
+    (target / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True), encoding="utf-8")

@@ -1,0 +1,135 @@
+"""Prove that a merged folder is base + adapter and nothing else; written apart from the merge.
+
+For every target tensor the exact sum is made again in float64 and each stored value must lie
+within half a unit in the last place of its 16-bit type, plus the float32 rounding of the sum:
+
+    |merged - (base + s B A)|  <=  ulp16 / 2  +  2^-20 (|base| + s |B| |A|)
+
+Every other tensor must be the base's, bit for bit (after the cast, when the base is 32-bit).
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from quantize.adapter import Adapter, LoraPair
+from quantize.errors import VerificationError
+from quantize.merge import product, shard_names
+
+_FLOAT32_SLACK = 2.0**-20
+_MANTISSA_BITS = {"float16": 10, "bfloat16": 7}
+_SMALLEST_EXPONENT = {"float16": -14, "bfloat16": -126}
+
+
+class MergeProof(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold the figures of a proven merge."""
+
+    num_changed_tensors: int
+    num_unchanged_tensors: int
+    max_abs_deviation: float
+    """Largest |merged - exact sum| over all target weights."""
+    max_deviation_ulp: float
+    """The same in units of the last place; at most 0.5 and a little."""
+    delta_norm: float
+    retained_delta_share: float
+    """|merged - base| over |s B A|: what 16-bit rounding left of the change."""
+
+
+class _Tally:
+    """Collect maxima and norms over the tensors."""
+
+    def __init__(self) -> None:
+        self.changed = self.unchanged = 0
+        self.deviation = self.deviation_ulp = 0.0
+        self.delta_square = self.kept_square = 0.0
+
+
+def prove(base: Path, adapter: Adapter, merged: Path) -> MergeProof:
+    """Check every tensor of a merged folder.
+
+    Raises:
+        VerificationError: naming hop, tensor and the first difference.
+    """
+    from safetensors import safe_open
+
+    tally, names = _Tally(), shard_names(base)
+    if shard_names(merged) != names:
+        raise VerificationError("hop base+adapter -> merged: the tensors are not the base's")
+    with safe_open(adapter.weights, framework="pt") as lora:
+        for shard, tensors in names.items():
+            with (
+                safe_open(base / shard, framework="pt") as before,
+                safe_open(merged / shard, framework="pt") as after,
+            ):
+                for name in tensors:
+                    old, new = before.get_tensor(name), after.get_tensor(name)
+                    pair = adapter.pairs.get(name)
+                    if pair is None:
+                        _require_same(name, old, new, tally)
+                    else:
+                        _require_sum(name, old, new, _exact(lora, pair), tally)
+    if tally.changed == 0:
+        raise VerificationError(
+            "hop base+adapter -> merged: no weight changed; the adapter is zero or its change is "
+            "below the 16-bit resolution of the base"
+        )
+    return MergeProof(
+        num_changed_tensors=tally.changed,
+        num_unchanged_tensors=tally.unchanged,
+        max_abs_deviation=tally.deviation,
+        max_deviation_ulp=tally.deviation_ulp,
+        delta_norm=tally.delta_square**0.5,
+        retained_delta_share=(tally.kept_square / tally.delta_square) ** 0.5,
+    )
+
+
+def _exact(lora: Any, pair: LoraPair) -> tuple[Any, Any]:
+    """Return the change in float64, and the sum of the magnitudes behind it."""
+    import torch
+
+    a_half = lora.get_tensor(pair.a_name).to(torch.float64).abs()
+    b_half = lora.get_tensor(pair.b_name).to(torch.float64).abs()
+    return product(lora, pair, torch.float64), abs(pair.scale) * (b_half @ a_half)
+
+
+def _require_same(name: str, old: Any, new: Any, tally: _Tally) -> None:
+    import torch
+
+    tally.unchanged += 1
+    if not torch.equal(old.to(new.dtype), new):
+        raise VerificationError(
+            f"hop base+adapter -> merged: {name} is no target of the adapter but changed"
+        )
+
+
+def _require_sum(name: str, old: Any, new: Any, exact: tuple[Any, Any], tally: _Tally) -> None:
+    import torch
+
+    delta, magnitude = exact
+    wanted = old.to(torch.float64) + delta
+    deviation = (new.to(torch.float64) - wanted).abs()
+    ulp = _ulp(wanted, str(new.dtype).removeprefix("torch."))
+    allowed = ulp / 2 + _FLOAT32_SLACK * (old.to(torch.float64).abs() + magnitude)
+    if bool((deviation > allowed).any()):
+        place = int((deviation - allowed).argmax())
+        raise VerificationError(
+            f"hop base+adapter -> merged: {name}[{place}] is {float(new.flatten()[place]):.8g}, "
+            f"base + adapter is {float(wanted.flatten()[place]):.8g}, "
+            f"allowed difference {float(allowed.flatten()[place]):.2g}"
+        )
+    kept = new.to(torch.float64) - old.to(torch.float64)
+    tally.changed += int(bool((kept != 0).any()))
+    tally.deviation = max(tally.deviation, float(deviation.max()))
+    tally.deviation_ulp = max(tally.deviation_ulp, float((deviation / ulp).max()))
+    tally.delta_square += float((delta**2).sum())
+    tally.kept_square += float((kept**2).sum())
+
+
+def _ulp(values: Any, dtype: str) -> Any:
+    """Return the spacing of the 16-bit type at each value, in float64."""
+    import torch
+
+    _, exponent = torch.frexp(values.abs())
+    exponent = (exponent - 1).clamp(min=_SMALLEST_EXPONENT[dtype])
+    return torch.ldexp(torch.ones_like(values), exponent - _MANTISSA_BITS[dtype])

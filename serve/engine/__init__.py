@@ -1,0 +1,1 @@
+"""The engine rooms: tokens in, events out, one thread that touches llama.cpp. Knows no HTTP."""

@@ -1,0 +1,76 @@
+"""What the engine can be told. Every default has its reason here.
+
+Knows no command line and no file format; `serve.config` embeds this struct in its own tree.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+KvType = Literal["f16", "q8_0", "q4_0"]
+LoadMode = Literal["mmap", "read", "mlock"]
+
+MAX_SEATS = 256  # llama.cpp's LLAMA_MAX_SEQ
+
+
+class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one model is served.
+
+    `context_length`: tokens per sequence. None is the model's trained length, at most 8192 (chats
+    and the 3k-token prompts of editors fit; more costs memory, so more has to be asked for) and at
+    most what memory allows.
+    `slots`: chat and completion sequences that decode side by side. None is twice the cores,
+    within 4 to 16: rows beyond that add wait and hardly any throughput on a CPU.
+    `fim_slots`: seats on top of `slots` that only fill-in-the-middle requests may take, so that
+    a keystroke finds one at any time.
+    `kv_cells`: tokens that all sequences together may hold. None is `slots * context_length`,
+    at most a quarter of the free memory, at least one full context.
+    `kv_type`: f16 is exact; q8_0 halves the KV memory and slows prefill by about 10%; q4_0 costs
+    quality.
+    `threads`: None is one per physical core. `n_gpu_layers`: None is all when the build has a GPU.
+    `load_mode`: mmap starts fastest and shares pages; read copies; mlock pins.
+    `repack`: rearrange weights for the CPU at load: 1.3-1.6 times faster batches for more memory.
+    `n_batch`: most rows of one decode call, so the longest prefill chunk. Chunks beyond 128 are no
+    faster on a CPU, and the compute buffer grows with it.
+    `queue_limit`: requests that may wait for a seat before newcomers are refused.
+    `event_queue_limit`: undelivered events after which a stalled reader is cancelled.
+    `aging_seconds`: a prefill unserved for this long rises one class; see `scheduler`.
+    """
+
+    model: str
+    context_length: int | None = None
+    slots: int | None = None
+    fim_slots: int = 1
+    kv_cells: int | None = None
+    kv_type: KvType = "f16"
+    threads: int | None = None
+    n_gpu_layers: int | None = None
+    flash_attention: bool = True
+    load_mode: LoadMode = "mmap"
+    repack: bool = True
+    n_batch: int = 256
+    queue_limit: int = 64
+    event_queue_limit: int = 1024
+    aging_seconds: float = 2.0
+
+    def __post_init__(self) -> None:
+        """Check ranges. Raises: ValueError naming field, value and limit."""
+        for name in ("context_length", "slots", "kv_cells", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
+        if self.fim_slots < 0 or self.queue_limit < 0:
+            raise ValueError("fim_slots and queue_limit must not be negative")
+        if self.event_queue_limit < 2 or self.aging_seconds <= 0:
+            raise ValueError("event_queue_limit must be at least 2 and aging_seconds positive")
+        seats = (self.slots or 1) + self.fim_slots
+        if seats > MAX_SEATS:
+            raise ValueError(f"slots + fim_slots is {seats}; llama.cpp has {MAX_SEATS} sequences")
+        if self.n_batch < max(seats, 32):
+            raise ValueError(
+                f"n_batch is {self.n_batch}; it must hold a row per seat ({seats}) and at least 32"
+            )
+        if self.kv_type != "f16" and not self.flash_attention:
+            raise ValueError(f"kv_type {self.kv_type} needs flash_attention")

@@ -1,0 +1,185 @@
+"""The face of the engine: load a model, submit prompts, read answers, look at figures.
+
+Knows neither HTTP nor chat. The context itself is touched by the worker thread alone; everything
+here may be called from an event loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import threading
+import time
+from collections.abc import Sequence as Many
+
+import msgspec
+
+from serve.engine.chunking import RowCosts
+from serve.engine.config import EngineConfig
+from serve.engine.errors import (
+    EngineClosedError,
+    InvalidSamplingError,
+    PromptTooLongError,
+    QueueFullError,
+)
+from serve.engine.generation import Generation
+from serve.engine.lane import Lane
+from serve.engine.model import Model
+from serve.engine.model_info import ModelInfo
+from serve.engine.request import GenerationRequest
+from serve.engine.sampler import check_sampling
+from serve.engine.scheduler import Limits, Scheduler
+from serve.engine.sequence import Sequence
+from serve.engine.slots import SlotTable
+from serve.engine.stats import EngineStats, slot_stats
+from serve.engine.worker import Worker
+
+__all__ = ["Engine", "EngineConfig", "Generation", "ModelInfo"]
+
+_MAX_RETRY_SECONDS = 60
+
+
+class Engine:
+    """A loaded model and its worker. Make it with `Engine.load`, end it with `close`."""
+
+    def __init__(self, model: Model, config: EngineConfig) -> None:
+        self.model_info: ModelInfo = model.info
+        self._model = model
+        self._config = config
+        self._vocabulary = model.vocabulary
+        n_general = max(model.info.n_slots - config.fim_slots, 1)
+        limits = Limits(
+            max_rows=model.n_batch,
+            n_cells=model.info.n_cells,
+            num_general=n_general,
+            aging_seconds=config.aging_seconds,
+        )
+        slots = SlotTable(model.info.n_slots, can_trim=model.can_trim)
+        self._scheduler = Scheduler(slots, RowCosts(), limits)
+        self._worker = Worker(model, self._scheduler, time.monotonic)
+        self._max_unfinished = model.info.n_slots + config.queue_limit
+        self._num_unfinished = 0
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    @classmethod
+    def load(cls, config: EngineConfig) -> Engine:
+        """Load the model, read a few rows to wake it, start the worker.
+
+        Blocks for a second or more. Raises: ModelLoadError, ContextTooLargeError.
+        """
+        model = Model.load(config)
+        engine = cls(model, config)
+        num_rows, seconds = model.warm_up()
+        engine._scheduler.costs.observe_prefill(num_rows, seconds)
+        engine._worker.start(engine._note_finished)
+        return engine
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Encode; `add_special` adds BOS where the model wants one. Any thread."""
+        return self._vocabulary.tokenize(text, add_special=add_special, parse_special=parse_special)
+
+    def detokenize(self, token_ids: Many[int], *, special: bool = True) -> str:
+        """Decode; `special` shows control tokens. Any thread. Raises: InvalidSamplingError."""
+        self._check_token_ids(token_ids)
+        return self._vocabulary.detokenize(token_ids, special=special)
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """Return one token as it reads, control tokens by name. Raises: InvalidSamplingError."""
+        self._check_token_ids((token_id,))
+        return self._vocabulary.token_bytes(token_id)
+
+    def submit(self, request: GenerationRequest) -> Generation:
+        """Queue a request; call it from the event loop that will read the answer.
+
+        An empty prompt is read as the token that begins a text. Raises: PromptTooLongError,
+        QueueFullError, InvalidSamplingError, EngineClosedError.
+        """
+        request = self._checked(request)
+        sequence = Sequence(
+            request, context_length=self.model_info.context_length, now=time.monotonic()
+        )
+        generation = Generation(
+            sequence,
+            asyncio.get_running_loop(),
+            event_limit=self._config.event_queue_limit,
+            wake_worker=self._worker.wake,
+        )
+        lane = Lane(generation, self._vocabulary, self.model_info.eog_token_ids)
+        self._reserve()
+        try:
+            self._worker.submit(lane)
+        except EngineClosedError:
+            self._note_finished()
+            raise
+        return generation
+
+    def _checked(self, request: GenerationRequest) -> GenerationRequest:
+        prompt = request.prompt_token_ids or self._begin_of_text()
+        self._check_token_ids(prompt)
+        check_sampling(request.sampling, self.model_info.n_vocab)
+        if request.max_tokens is not None and request.max_tokens < 0:
+            raise InvalidSamplingError(
+                "max_tokens", f"max_tokens is {request.max_tokens}; it must be at least 0"
+            )
+        if len(prompt) >= self.model_info.context_length:
+            raise PromptTooLongError(len(prompt), self.model_info.context_length)
+        return msgspec.structs.replace(request, prompt_token_ids=prompt)
+
+    def _begin_of_text(self) -> tuple[int, ...]:
+        info = self.model_info
+        ids = (info.bos_token_id, info.eos_token_id, 0)
+        return (next(token_id for token_id in ids if token_id is not None),)
+
+    def _check_token_ids(self, token_ids: Many[int]) -> None:
+        """One bad row would fail everyone's batch."""
+        n_vocab = self.model_info.n_vocab
+        if token_ids and not (min(token_ids) >= 0 and max(token_ids) < n_vocab):
+            wrong = next(i for i in token_ids if not 0 <= i < n_vocab)
+            raise InvalidSamplingError(
+                "prompt", f"token {wrong} does not exist; the vocabulary has {n_vocab} tokens"
+            )
+
+    def _reserve(self) -> None:
+        """Count a request in. Raises: QueueFullError."""
+        with self._lock:
+            if self._num_unfinished >= self._max_unfinished:
+                num_waiting = self._num_unfinished - self.model_info.n_slots
+                raise QueueFullError(
+                    num_waiting, self._config.queue_limit, self._retry_seconds(num_waiting)
+                )
+            self._num_unfinished += 1
+
+    def _retry_seconds(self, num_waiting: int) -> int:
+        """Estimate when a place gets free, from the mean wait so far."""
+        counters = self._worker.counters
+        num_finished = counters.requests_finished.total()
+        mean = counters.queue_seconds / num_finished if num_finished else 1.0
+        return min(max(math.ceil(mean / max(num_waiting, 1)), 1), _MAX_RETRY_SECONDS)
+
+    def _note_finished(self) -> None:
+        with self._lock:
+            self._num_unfinished -= 1
+
+    def stats(self) -> EngineStats:
+        """Take a snapshot; any thread, any time, a step behind at most."""
+        slots = slot_stats(self._scheduler.slots)
+        return EngineStats(
+            slots=slots,
+            num_waiting=self._num_unfinished - len(self._scheduler.running),
+            num_running=len(self._scheduler.running),
+            num_cells=self.model_info.n_cells,
+            num_held_tokens=sum(slot.num_held_tokens for slot in slots),
+            preemptions=self._scheduler.num_preemptions,
+            seconds_per_prompt_row=self._scheduler.costs.seconds_per_row,
+            **self._worker.counters.as_dict(),
+        )
+
+    def close(self) -> None:
+        """Stop what runs, end every answer, free the model; a second call does nothing."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
+        self._worker.close()
+        self._model.close()

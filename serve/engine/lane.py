@@ -1,0 +1,128 @@
+"""What the worker keeps beside a sequence: its sampler, its text, its reader.
+
+Turns a row of logits into a token and a token into events. Knows no seats and no batches.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.engine.detokenizer import TextStream
+from serve.engine.generation import Generation
+from serve.engine.logprobs import token_logprob
+from serve.engine.request import (
+    Finished,
+    FinishReason,
+    TextDelta,
+    Timings,
+    TokenLogprob,
+)
+from serve.engine.sampler import Sampler
+
+
+class Words(Protocol):
+    """What a lane asks of a vocabulary."""
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """Return a token by name."""
+
+    def text_bytes(self, token_id: int) -> bytes:
+        """Return what a token adds to the text."""
+
+
+class Lane:
+    """One sequence in the worker's hands."""
+
+    def __init__(
+        self, generation: Generation, vocabulary: Words, end_token_ids: frozenset[int]
+    ) -> None:
+        request = generation.sequence.request
+        self.generation = generation
+        self.sequence = generation.sequence
+        self._vocabulary = vocabulary
+        self._end_token_ids = end_token_ids
+        self._sampler: Sampler | None = None
+        self._stream = TextStream(request.stop)
+        self._text = ""
+        self._token_ids: list[int] = []
+        self._logprobs: list[TokenLogprob] = []
+
+    def open(self) -> None:
+        """Create the sampler. A request that ignores the end never samples it."""
+        request = self.sequence.request
+        banned = self._end_token_ids if request.ignore_eos else ()
+        self._sampler = Sampler(
+            request.sampling,
+            prompt_token_ids=request.prompt_token_ids,
+            banned_token_ids=banned,
+        )
+
+    def close(self) -> None:
+        """Free the sampler."""
+        if self._sampler is not None:
+            self._sampler.close()
+            self._sampler = None
+
+    def advance(self, logits: npt.NDArray[np.float32]) -> FinishReason | None:
+        """Sample the next token and say whether it was the last, and why.
+
+        `logits` is `(n_vocab,) float32`, a view that dies with the next decode.
+        """
+        if self.sequence.limit_reached():
+            return FinishReason.LENGTH
+        assert self._sampler is not None
+        token_id = self._sampler.sample(logits)
+        self.sequence.append(token_id)
+        self._token_ids.append(token_id)
+        if token_id in self._end_token_ids:
+            return FinishReason.STOP
+        self._note_logprob(logits, token_id)
+        self._text += self._stream.push(self._vocabulary.text_bytes(token_id))
+        if self._stream.stop_text is not None:
+            return FinishReason.STOP
+        return FinishReason.LENGTH if self.sequence.limit_reached() else None
+
+    def _note_logprob(self, logits: npt.NDArray[np.float32], token_id: int) -> None:
+        num_top = self.sequence.request.sampling.logprobs
+        if num_top is not None:
+            name = self._vocabulary.token_bytes
+            self._logprobs.append(token_logprob(logits, token_id, num_top, name))
+
+    def take_delta(self, *, is_last: bool = False) -> TextDelta | None:
+        """Return what became certain since the last delta; None when that is no text."""
+        if is_last:
+            self._text += self._stream.flush()
+        if not self._text and not (is_last and self._token_ids):
+            return None
+        delta = TextDelta(self._text, tuple(self._token_ids), tuple(self._logprobs))
+        self._text, self._token_ids, self._logprobs = "", [], []
+        return delta
+
+    def finished(self, error: str | None) -> Finished:
+        """Describe the end of a finished sequence."""
+        sequence = self.sequence
+        assert sequence.finish_reason is not None
+        return Finished(
+            reason=sequence.finish_reason,
+            num_prompt_tokens=sequence.num_prompt_tokens,
+            num_cached_tokens=sequence.num_cached_tokens,
+            num_completion_tokens=sequence.num_output_tokens,
+            timings=self._timings(),
+            stop_text=self._stream.stop_text,
+            error=error,
+        )
+
+    def _timings(self) -> Timings:
+        """Split the time at seat and first token; a step never reached took none."""
+        sequence = self.sequence
+        end = sequence.finished_at if sequence.finished_at is not None else sequence.queued_at
+        seated = sequence.seated_at if sequence.seated_at is not None else end
+        first = sequence.first_token_at if sequence.first_token_at is not None else end
+        return Timings(
+            queue_seconds=seated - sequence.queued_at,
+            prompt_seconds=first - seated,
+            predicted_seconds=end - first,
+        )

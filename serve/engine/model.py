@@ -1,0 +1,226 @@
+"""One GGUF and one llama context: load, decode, cut and copy cells, close.
+
+The context belongs to the worker thread; only `abort` and the vocabulary may be used by others.
+Knows nothing of requests, plans or sampling.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.engine import machine, native
+from serve.engine.batch import Batch, Outcome
+from serve.engine.chunking import FIRST_CHUNK
+from serve.engine.config import EngineConfig
+from serve.engine.context import create_context, default_slots
+from serve.engine.errors import DecodeError, ModelLoadError
+from serve.engine.memory import plan_context
+from serve.engine.model_info import (
+    ModelInfo,
+    model_figures,
+    read_kv_shape,
+    read_metadata,
+    vocabulary_figures,
+)
+from serve.engine.vocabulary import Vocabulary
+
+Logits = npt.NDArray[np.float32]
+
+_LOAD_MODES = {"mmap": 1, "read": 0, "mlock": 3}  # llama.h `llama_load_mode`
+_MAGIC = b"GGUF"
+
+
+class Model:
+    """A loaded model with its context. Create it with `Model.load`, end it with `close`."""
+
+    def __init__(self, handle: Any, context: Any, info: ModelInfo, abort: native.AbortFlag) -> None:
+        self._lib = native.library()
+        self._model = handle
+        self._context = context
+        self._memory = self._lib.llama_get_memory(context)
+        self.info = info
+        self.abort = abort
+        self.n_batch: int = self._lib.llama_n_batch(context)
+        self.vocabulary = Vocabulary(self._lib.llama_model_get_vocab(handle))
+        self.can_trim = _can_trim(handle)
+        self._rows = RowBuffers(self.n_batch)
+        self._logits_type = ctypes.c_float * self.vocabulary.size
+
+    @classmethod
+    def load(cls, config: EngineConfig) -> Model:
+        """Load weights and create a context that fits this machine.
+
+        Raises: ModelLoadError, ContextTooLargeError.
+        """
+        path = Path(config.model)
+        _check_file(path)
+        free_bytes = machine.available_memory_bytes()
+        handle = _load_weights(config, path)
+        try:
+            return cls._with_context(config, path, handle, free_bytes)
+        except BaseException:
+            native.library().llama_model_free(handle)
+            raise
+
+    @classmethod
+    def _with_context(
+        cls, config: EngineConfig, path: Path, handle: Any, free_bytes: int | None
+    ) -> Model:
+        lib = native.library()
+        metadata = read_metadata(handle)
+        slots = config.slots or default_slots()
+        on_gpu = native.supports_gpu_offload() and config.n_gpu_layers != 0
+        plan = plan_context(
+            config, read_kv_shape(handle, metadata), slots, None if on_gpu else free_bytes
+        )
+        abort = native.AbortFlag()
+        threads = config.threads or machine.num_cores()
+        n_slots = slots + config.fim_slots
+        context = create_context(config, handle, plan, n_slots, threads, abort)
+        info = ModelInfo(
+            **model_figures(handle, path, metadata),
+            **vocabulary_figures(Vocabulary(lib.llama_model_get_vocab(handle))),
+            n_ctx_train=int(lib.llama_model_n_ctx_train(handle)),
+            size_bytes=int(lib.llama_model_size(handle)),
+            context_length=plan.context_length,
+            n_cells=plan.n_cells,
+            n_slots=n_slots,
+            kv_type=config.kv_type,
+            threads=threads,
+        )
+        return cls(handle, context, info, abort)
+
+    def decode(self, batch: Batch) -> Outcome:
+        """Compute one batch. Raises: DecodeError. Source: llama.h `llama_decode`."""
+        assert 0 < len(batch) <= self.n_batch  # the library aborts the process beyond it
+        native.forget_complaints()
+        code = self._lib.llama_decode(self._context, self._rows.fill(batch))
+        if code in {0, 1, 2}:
+            return Outcome(code)
+        raise DecodeError(f"llama_decode returned {code}: {native.complaints() or 'no reason'}")
+
+    def logits(self, row: int) -> Logits:
+        """Return a view, `(n_vocab,) float32`, of a row's logits, valid until the next decode."""
+        pointer = self._lib.llama_get_logits_ith(self._context, row)
+        if not pointer:
+            raise DecodeError(f"row {row} of the batch has no logits")
+        address = ctypes.addressof(pointer.contents)
+        return np.frombuffer(self._logits_type.from_address(address), dtype=np.float32)
+
+    def trim(self, seq_id: int, start: int) -> None:
+        """Drop the cells of a sequence from position `start` on. Raises: DecodeError."""
+        if not self._lib.llama_memory_seq_rm(self._memory, seq_id, start, -1):
+            self._lib.llama_memory_seq_rm(self._memory, seq_id, -1, -1)
+            raise DecodeError(f"this model's memory cannot be cut at position {start}")
+
+    def copy(self, source: int, target: int, stop: int) -> None:
+        """Share cells `0..stop` of one sequence with another, which must be empty."""
+        self._lib.llama_memory_seq_cp(self._memory, source, target, 0, stop)
+
+    def end_position(self, seq_id: int) -> int:
+        """Return how many positions of a sequence have cells."""
+        return int(self._lib.llama_memory_seq_pos_max(self._memory, seq_id)) + 1
+
+    def warm_up(self) -> tuple[int, float]:
+        """Page the weights in; return rows and seconds of a batch that found them there."""
+        token_ids = list(range(min(FIRST_CHUNK, self.vocabulary.size)))
+        count = len(token_ids)
+        batch = Batch(token_ids, list(range(count)), [0] * count, [0] * (count - 1) + [1])
+        seconds = 0.0
+        for _ in range(2):
+            began = time.monotonic()
+            self.decode(batch)
+            seconds = time.monotonic() - began
+            self.trim(0, 0)
+        return count, seconds
+
+    def close(self) -> None:
+        """Free context, then model; the worker has joined and the samplers are gone."""
+        if self._context is not None:
+            self._lib.llama_free(self._context)
+            self._lib.llama_model_free(self._model)
+            self._context = self._model = self._memory = None
+
+
+class RowBuffers:
+    """The memory behind a `llama_batch`: one sequence id a row, allocated once, owned by us."""
+
+    def __init__(self, capacity: int) -> None:
+        lib = native.library()
+        self._token_ids = np.zeros(capacity, np.int32)
+        self._positions = np.zeros(capacity, np.int32)
+        self._num_ids = np.ones(capacity, np.int32)
+        self._seq_ids = np.zeros(capacity, np.int32)
+        self._wants_logits = np.zeros(capacity, np.int8)
+        first = self._seq_ids.ctypes.data
+        addresses = first + np.arange(capacity, dtype=np.uintp) * self._seq_ids.itemsize
+        self._seq_id_pointers = np.ascontiguousarray(addresses)
+        self._batch = lib.llama_batch(
+            n_tokens=0,
+            token=_pointer(self._token_ids, lib.llama_token),
+            embd=None,
+            pos=_pointer(self._positions, lib.llama_pos),
+            n_seq_id=_pointer(self._num_ids, ctypes.c_int32),
+            seq_id=_pointer(self._seq_id_pointers, ctypes.POINTER(lib.llama_seq_id)),
+            logits=_pointer(self._wants_logits, ctypes.c_int8),
+        )
+
+    def fill(self, batch: Batch) -> Any:
+        """Copy the columns in and return the struct for `llama_decode`."""
+        count = len(batch)
+        self._token_ids[:count] = batch.token_ids
+        self._positions[:count] = batch.positions
+        self._seq_ids[:count] = batch.seq_ids
+        self._wants_logits[:count] = batch.wants_logits
+        self._batch.n_tokens = count
+        return self._batch
+
+
+def _pointer(array: npt.NDArray[Any], element: Any) -> Any:
+    return ctypes.cast(array.ctypes.data, ctypes.POINTER(element))
+
+
+def _can_trim(handle: Any) -> bool:
+    """Say whether cells can be cut anywhere: not for state that is folded into one."""
+    lib = native.library()
+    return not (lib.llama_model_is_recurrent(handle) or lib.llama_model_is_hybrid(handle))
+
+
+def _check_file(path: Path) -> None:
+    """Refuse early, in words, what the library would refuse in its log."""
+    try:
+        with path.open("rb") as file:
+            magic = file.read(len(_MAGIC))
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ModelLoadError(f"cannot read the model {path}: {reason}") from error
+    if magic != _MAGIC:
+        raise ModelLoadError(
+            f"{path} is not a GGUF file: it begins with {magic!r}; "
+            "convert the model first (python -m quantize)"
+        )
+
+
+def _load_weights(config: EngineConfig, path: Path) -> Any:
+    lib = native.library()
+    params = lib.llama_model_default_params()
+    params.load_mode = _LOAD_MODES[config.load_mode]
+    params.use_extra_bufts = config.repack
+    if config.n_gpu_layers is not None:
+        params.n_gpu_layers = config.n_gpu_layers
+    elif not native.supports_gpu_offload():
+        params.n_gpu_layers = 0
+    native.forget_complaints()
+    handle = lib.llama_model_load_from_file(str(path).encode(), params)
+    if not handle:
+        raise ModelLoadError(
+            f"{path} cannot be loaded ({path.stat().st_size} bytes): "
+            f"{native.complaints() or 'no reason given'}; if it was cut short, fetch it again"
+        )
+    return handle

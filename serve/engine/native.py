@@ -1,0 +1,89 @@
+"""The door to llama.cpp: loads the library, gathers its log, lends its abort flag.
+
+Knows nothing of models, requests or threads. Everything else in this package gets the ctypes
+bindings from `library()`, so importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+import collections
+import ctypes
+import functools
+import logging
+import sys
+from types import ModuleType
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+_LOG_WARN = 3
+_LOG_ERROR = 4
+
+_recent_complaints: collections.deque[str] = collections.deque(maxlen=16)
+_kept_callbacks: list[Any] = []  # a collected ctypes callback is a segmentation fault
+
+
+@functools.cache
+def library() -> ModuleType:
+    """Import the bindings once, silence their own logger and start the backend."""
+    from llama_cpp import llama_cpp
+
+    callback = llama_cpp.llama_log_callback(_on_log)
+    _kept_callbacks.append(callback)
+    llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
+    llama_cpp.llama_backend_init()
+    return llama_cpp
+
+
+def _on_log(level: int, text: bytes, _user_data: Any) -> None:
+    """Keep warnings and errors for our messages; Source: ggml.h `ggml_log_level`."""
+    line = text.decode("utf-8", "replace").strip()
+    if level in {_LOG_WARN, _LOG_ERROR} and line:
+        _recent_complaints.append(line)
+    logger.debug("%s", line)
+
+
+def forget_complaints() -> None:
+    """Start a new stretch, before a call whose failure we may have to explain."""
+    _recent_complaints.clear()
+
+
+def complaints() -> str:
+    """Join what the library said since `forget_complaints`; empty when it said nothing."""
+    lines = [line.removesuffix(".") for line in _recent_complaints]
+    return "; ".join(dict.fromkeys(lines))
+
+
+def version() -> str:
+    """Name the binding's and the library's version."""
+    import llama_cpp
+
+    own = library().llama_version().decode()
+    return f"llama-cpp-python {llama_cpp.__version__} (llama.cpp {own})"
+
+
+def supports_gpu_offload() -> bool:
+    """Say whether this build can put layers on an accelerator."""
+    return bool(library().llama_supports_gpu_offload())
+
+
+class AbortFlag:
+    """Stops a running `llama_decode` from another thread, without Python in its way.
+
+    The library polls the callback after every graph node, hundreds of times a step. C's `strlen`
+    over a two-byte buffer is that callback: an empty string means go on, "\\x01" means stop.
+    """
+
+    def __init__(self) -> None:
+        libc = ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)
+        self._buffer = ctypes.create_string_buffer(2)
+        self.callback: Any = ctypes.cast(libc.strlen, library().ggml_abort_callback)
+        self.address = ctypes.addressof(self._buffer)
+
+    def raise_(self) -> None:
+        """Ask the running decode to stop; any thread."""
+        self._buffer[0] = b"\x01"
+
+    def lower(self) -> None:
+        """Let decodes run again."""
+        self._buffer[0] = b"\x00"

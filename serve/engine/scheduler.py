@@ -1,0 +1,171 @@
+"""Who is seated and whose rows are computed next. Pure Python: never calls llama.
+
+Classes: FIM before INTERACTIVE before BACKGROUND, in order of arrival within one. Two things
+move a sequence out of this order:
+
+aging     A sequence that was given no rows for `aging_seconds` counts as one class higher, for
+          twice that as two. So an INTERACTIVE prefill gets a chunk within `aging_seconds` and a
+          BACKGROUND one within `2 * aging_seconds`, plus one step for every sequence that waits
+          as long; a chunk that runs by its age is not aborted.
+urgency   While a FIM sequence decodes its first tokens, lower prefills wait (until they age):
+          the editor shows the completion when it is whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from serve.engine.batch import Span
+from serve.engine.chunking import RowCosts
+from serve.engine.request import FinishReason, Priority
+from serve.engine.sequence import Sequence, Status
+from serve.engine.slots import Seating, SlotTable
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`max_rows` of one batch; `n_cells` for all; `num_general` seats for classes below FIM."""
+
+    max_rows: int
+    n_cells: int
+    num_general: int
+    aging_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One step: who sits down where, decode rows, then prompt rows of one class.
+
+    `prefill_class` is the effective class of the chunk: a newcomer below it may abort it.
+    """
+
+    seatings: tuple[Seating, ...]
+    decode: tuple[Span, ...]
+    prefill: tuple[Span, ...]
+    prefill_class: int
+
+
+class Scheduler:
+    """Owns the queue and the running sequences; the worker thread is its only caller."""
+
+    def __init__(self, slots: SlotTable, costs: RowCosts, limits: Limits) -> None:
+        self.slots = slots
+        self.costs = costs
+        self.limits = limits
+        self.waiting: list[Sequence] = []
+        self.running: list[Sequence] = []
+        self.num_preemptions = 0
+
+    @property
+    def has_work(self) -> bool:
+        """Say whether anyone waits or runs."""
+        return bool(self.waiting or self.running)
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence."""
+        self.waiting.append(sequence)
+
+    def plan(self, now: float) -> Plan:
+        """Seat who can be seated and choose the rows of the next step."""
+        seatings = self._admit(now)
+        decoding = [s for s in self.running if s.status is Status.DECODE]
+        decode = tuple(Span(s, s.num_computed, len(s.token_ids)) for s in decoding)
+        prefill_class, prefill = self._choose_prefill(decoding, now)
+        return Plan(seatings, decode, prefill, prefill_class)
+
+    def _admit(self, now: float) -> tuple[Seating, ...]:
+        seatings = []
+        for sequence in sorted(self.waiting, key=lambda s: self._rank(s, now)):
+            if not self.slots.num_free or not self._cells_suffice(sequence):
+                break
+            if sequence.priority is not Priority.FIM and self._general_seats_taken():
+                continue
+            seatings.append(self._seat(sequence, now))
+        return tuple(seatings)
+
+    def _seat(self, sequence: Sequence, now: float) -> Seating:
+        self.waiting.remove(sequence)
+        seating = self.slots.seat(sequence)
+        sequence.status = Status.PREFILL
+        if sequence.seated_at is None:
+            sequence.seated_at = now
+            sequence.num_cached_tokens = seating.num_cached
+        self.running.append(sequence)
+        return seating
+
+    def _rank(self, sequence: Sequence, now: float) -> tuple[int, int]:
+        return self._effective_class(sequence, now), sequence.number
+
+    def _effective_class(self, sequence: Sequence, now: float) -> int:
+        promoted = int((now - sequence.served_at) / self.limits.aging_seconds)
+        return max(int(sequence.priority) - promoted, 0)
+
+    def _general_seats_taken(self) -> bool:
+        general = sum(s.priority is not Priority.FIM for s in self.running)
+        return general >= self.limits.num_general
+
+    def _cells_suffice(self, sequence: Sequence) -> bool:
+        """Admit only what fits beside the running ones; idle cells can always be evicted."""
+        committed = sum(len(s.token_ids) + 1 for s in self.running)
+        return committed + len(sequence.token_ids) + 1 <= self.limits.n_cells or not self.running
+
+    def _choose_prefill(self, decoding: list[Sequence], now: float) -> tuple[int, tuple[Span, ...]]:
+        reading = [s for s in self.running if s.status is Status.PREFILL]
+        if not reading:
+            return 0, ()
+        ranked = sorted((self._rank(s, now), s) for s in reading)
+        top = ranked[0][0][0]
+        if top > Priority.FIM and any(s.is_urgent for s in decoding):
+            return top, ()
+        rows = self.costs.chunk_rows(streams_wait=bool(decoding), limit=self.limits.max_rows)
+        return top, _fill([s for (rank, _), s in ranked if rank == top], rows)
+
+    def mark_computed(self, span: Span, now: float) -> None:
+        """Record that the cells of a span exist."""
+        span.sequence.num_computed = span.stop
+        span.sequence.served_at = now
+
+    def finish(
+        self, sequence: Sequence, reason: FinishReason, now: float, *, keep_cells: bool = True
+    ) -> None:
+        """End a sequence wherever it stands and free its seat."""
+        if sequence.is_seated:
+            self.running.remove(sequence)
+            self.slots.release(sequence, keep_cells=keep_cells)
+        else:
+            self.waiting.remove(sequence)
+        sequence.finish(reason, now)
+
+    def make_room(self) -> int | None:
+        """Give up cells of the least worth; return whose, or None when one sequence has all.
+
+        Idle prefixes go first. Then the newest sequence of the lowest class goes back to the
+        queue, to be read again; the oldest of the highest always gets to its end.
+        """
+        evicted = self.slots.evict_idle()
+        if evicted is not None:
+            return evicted
+        if len(self.running) < 2:
+            return None
+        victim = max(self.running, key=lambda s: (s.priority, s.number))
+        return self._requeue(victim)
+
+    def _requeue(self, victim: Sequence) -> int:
+        seq_id = victim.seq_id
+        self.running.remove(victim)
+        self.slots.release(victim, keep_cells=False)
+        victim.status = Status.QUEUED
+        self.num_preemptions += 1
+        self.waiting.append(victim)
+        return seq_id
+
+
+def _fill(ranked: list[Sequence], rows: int) -> tuple[Span, ...]:
+    """Share `rows` out in order, until they are used up."""
+    spans = []
+    for sequence in ranked:
+        count = min(rows, sequence.num_to_read)
+        if count:
+            spans.append(Span(sequence, sequence.num_computed, sequence.num_computed + count))
+        rows -= count
+    return tuple(spans)

@@ -1,0 +1,102 @@
+"""One request's tokens: where it stands, its limits, why it ended.
+
+Knows no seats beyond its own id, no text and no llama_cpp.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+
+from serve.engine.request import FinishReason, GenerationRequest, Priority
+
+_numbers = itertools.count()
+
+# A fill-in-the-middle answer this short is worth holding other prefills back for; a longer one is
+# a chat that happens to have a suffix.
+URGENT_TOKENS = 64
+
+
+class Status(enum.StrEnum):
+    """Where a sequence stands."""
+
+    QUEUED = "queued"
+    PREFILL = "prefill"
+    DECODE = "decode"
+    FINISHED = "finished"
+
+
+class Sequence:
+    """The state of one request, changed by the worker thread only, but for `is_cancelled`.
+
+    token_ids     [ prompt ............... | output ....... ]
+    num_computed  [ cells exist ...... | to be read ....... ]
+    A decoding sequence has exactly one token left to read: the one sampled last.
+    """
+
+    def __init__(self, request: GenerationRequest, *, context_length: int, now: float) -> None:
+        self.request = request
+        self.number = next(_numbers)
+        self.token_ids = list(request.prompt_token_ids)
+        self.num_prompt_tokens = len(self.token_ids)
+        self.context_length = context_length
+        self.num_computed = 0
+        self.num_cached_tokens = 0
+        self.seq_id = -1
+        self.status = Status.QUEUED
+        self.finish_reason: FinishReason | None = None
+        self.is_cancelled = False  # set by any thread, acted on by the worker
+        self.queued_at = now
+        self.served_at = now  # when it was last given rows; what aging counts from
+        self.seated_at: float | None = None
+        self.first_token_at: float | None = None
+        self.finished_at: float | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Sequence {self.number} {self.status} {self.num_computed}/{len(self.token_ids)} "
+            f"seq_id={self.seq_id}>"
+        )
+
+    @property
+    def priority(self) -> Priority:
+        """Return the class it was submitted with."""
+        return self.request.priority
+
+    @property
+    def is_seated(self) -> bool:
+        """Say whether it holds a seat."""
+        return self.seq_id >= 0
+
+    @property
+    def num_output_tokens(self) -> int:
+        """Count the tokens generated so far, an end-of-generation token included."""
+        return len(self.token_ids) - self.num_prompt_tokens
+
+    @property
+    def num_to_read(self) -> int:
+        """Count the tokens whose cells do not exist yet."""
+        return len(self.token_ids) - self.num_computed
+
+    @property
+    def is_urgent(self) -> bool:
+        """Say whether lower prefills should wait while it decodes."""
+        return self.priority is Priority.FIM and self.num_output_tokens < URGENT_TOKENS
+
+    def append(self, token_id: int) -> None:
+        """Take a sampled token; it will be read in the next step."""
+        self.token_ids.append(token_id)
+
+    def limit_reached(self) -> bool:
+        """Say whether the token limit or the end of the context is reached."""
+        limit = self.request.max_tokens
+        if limit is not None and self.num_output_tokens >= limit:
+            return True
+        return len(self.token_ids) >= self.context_length
+
+    def finish(self, reason: FinishReason, now: float) -> None:
+        """End it; called once."""
+        assert self.status is not Status.FINISHED
+        self.status = Status.FINISHED
+        self.finish_reason = reason
+        self.finished_at = now

@@ -1,0 +1,286 @@
+"""The one thread that touches the llama context: lanes in, events out, step by step.
+
+Knows no HTTP and no event loop beyond the outbox; who goes first is the scheduler's affair.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from collections.abc import Sequence as Many
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.engine.batch import Batch, Outcome, Span, build_batch
+from serve.engine.errors import DecodeError
+from serve.engine.generation import Outbox
+from serve.engine.lane import Lane
+from serve.engine.mailbox import Mailbox
+from serve.engine.request import FinishReason
+from serve.engine.scheduler import Plan, Scheduler
+from serve.engine.sequence import Sequence, Status
+from serve.engine.slots import Seating
+from serve.engine.stats import Counters
+
+logger = logging.getLogger(__name__)
+
+
+class Abort(Protocol):
+    """A flag that stops a running decode."""
+
+    def raise_(self) -> None:
+        """Stop it; any thread."""
+
+    def lower(self) -> None:
+        """Let decodes run."""
+
+
+class Decoder(Protocol):
+    """What the worker asks of a model; `Model` and the tests' fake have it."""
+
+    abort: Abort
+    can_trim: bool
+
+    def decode(self, batch: Batch) -> Outcome:
+        """Compute a batch. Raises: DecodeError."""
+
+    def logits(self, row: int) -> npt.NDArray[np.float32]:
+        """Return a view of a row's logits, valid until the next decode."""
+
+    def trim(self, seq_id: int, start: int) -> None:
+        """Drop the cells from `start` on."""
+
+    def copy(self, source: int, target: int, stop: int) -> None:
+        """Share the first `stop` cells with an empty sequence."""
+
+    def end_position(self, seq_id: int) -> int:
+        """Return how many positions have cells."""
+
+
+class Worker:
+    """Runs steps while there is work. `start` it once, `close` it once, from any other thread."""
+
+    def __init__(self, model: Decoder, scheduler: Scheduler, clock: Callable[[], float]) -> None:
+        self.counters = Counters()
+        self.mailbox = Mailbox()
+        self.scheduler = scheduler
+        self.failure: str | None = None
+        self._model = model
+        self._clock = clock
+        self._lanes: dict[Sequence, Lane] = {}
+        self._outbox = Outbox()
+        self._on_finished: Callable[[], None] = lambda: None
+        self._closing = False
+        self._chunk_class: int | None = None  # of the prefill chunk that runs now
+        self._chunk: frozenset[Sequence] = frozenset()
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    def start(self, on_finished: Callable[[], None]) -> None:
+        """Begin; `on_finished` is called on the worker's thread at each request's end."""
+        self._on_finished = on_finished
+        self._thread.start()
+
+    def submit(self, lane: Lane) -> None:
+        """Take a lane; a running chunk of a lower class makes way. Raises: EngineClosedError."""
+        self.mailbox.put(lane)
+        chunk_class = self._chunk_class
+        if chunk_class is not None and lane.sequence.priority < chunk_class:
+            self._model.abort.raise_()
+
+    def wake(self) -> None:
+        """Look for cancelled sequences now; a chunk that nobody wants any more is stopped."""
+        self.mailbox.wake()
+        chunk = self._chunk
+        if chunk and all(sequence.is_cancelled for sequence in chunk):
+            self._model.abort.raise_()
+
+    def close(self) -> None:
+        """Stop the running decode, fail what is left, join."""
+        self._closing = True
+        self._model.abort.raise_()
+        self.mailbox.close("the engine is closed")
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        reason = "the engine was closed"
+        try:
+            while not self._closing:
+                self.step(wait=not self.scheduler.has_work)
+        except Exception as error:
+            logger.exception("the engine stops")
+            reason = f"the engine failed: {error!r}"
+            self.failure = reason
+        self.mailbox.close(reason)
+        self._fail_all(reason)
+
+    def step(self, *, wait: bool = False) -> None:
+        """Take lanes, plan, decode, sample, emit."""
+        for lane in self.mailbox.take(wait=wait):
+            self._enter(lane)
+        began, decoding = self._clock(), self.counters.decode_seconds
+        self._drop_cancelled()
+        plan = self.scheduler.plan(self._clock())
+        for seating in plan.seatings:
+            self._seat(seating)
+        self._compute(plan.decode)
+        self._outbox.flush()
+        self._compute_chunk(plan)
+        self._outbox.flush()
+        self.counters.num_steps += 1
+        inside = self.counters.decode_seconds - decoding
+        self.counters.rest_seconds += self._clock() - began - inside
+
+    def _enter(self, lane: Lane) -> None:
+        self._lanes[lane.sequence] = lane
+        self.scheduler.add(lane.sequence)
+        try:
+            lane.open()
+        except Exception as error:  # noqa: BLE001  # one request's failure stays its own
+            self._fail(lane.sequence, f"the sampler could not be made: {error}")
+
+    def _drop_cancelled(self) -> None:
+        for sequence in [s for s in self._lanes if s.is_cancelled]:
+            self._finish(sequence, FinishReason.CANCELLED)
+
+    def _seat(self, seating: Seating) -> None:
+        """Move cells as the seating says; when that fails the prompt is read from its start."""
+        sequence, seq_id = seating.sequence, seating.seq_id
+        try:
+            if seating.copy_from is None:
+                self._model.trim(seq_id, seating.num_cached)
+            else:
+                self._model.trim(seq_id, 0)
+                self._model.copy(seating.copy_from, seq_id, seating.num_cached)
+        except DecodeError as error:
+            self._fail(sequence, str(error))
+
+    def _compute_chunk(self, plan: Plan) -> None:
+        """Run the prompt rows, open to be aborted by a newcomer of a higher class.
+
+        The class is set before the mailbox is looked at, and a newcomer is put before it looks at
+        the class: one of the two always sees the other.
+        """
+        self._chunk = frozenset(span.sequence for span in plan.prefill)
+        self._chunk_class = plan.prefill_class
+        try:
+            self._compute(plan.prefill, yields_to=plan.prefill_class)
+        finally:
+            self._chunk_class, self._chunk = None, frozenset()
+
+    def _compute(self, spans: Many[Span], yields_to: int | None = None) -> None:
+        spans = [span for span in spans if span.is_current]
+        self._model.abort.lower()
+        if not spans or self._closing:
+            return
+        if yields_to is not None and self.mailbox.has_before(yields_to):
+            return
+        batch = build_batch(spans)
+        began = self._clock()
+        try:
+            outcome = self._model.decode(batch)
+        except DecodeError as error:
+            self._fail_spans(spans, str(error))
+            return
+        seconds = self._clock() - began
+        self.counters.decode_seconds += seconds
+        if outcome is Outcome.DONE:
+            self._note_cost(len(batch), seconds, is_prefill=yields_to is not None)
+            self._take_results(batch, spans)
+        elif outcome is Outcome.ABORTED:
+            self._recover(spans)
+        else:
+            self._make_room(spans)
+
+    def _note_cost(self, num_rows: int, seconds: float, *, is_prefill: bool) -> None:
+        self.counters.count_batch(num_rows, is_prefill=is_prefill)
+        costs = self.scheduler.costs
+        if is_prefill:
+            costs.observe_prefill(num_rows, seconds)
+        else:
+            costs.observe_decode(seconds)
+
+    def _take_results(self, batch: Batch, spans: Many[Span]) -> None:
+        now = self._clock()
+        for span in spans:
+            self.scheduler.mark_computed(span, now)
+        for row, span in batch.outputs:
+            sequence = span.sequence
+            if sequence.is_cancelled:
+                continue
+            try:
+                self._advance(sequence, row)
+            except Exception as error:
+                logger.exception("a sequence failed")
+                self._fail(sequence, f"choosing a token failed: {error!r}")
+
+    def _advance(self, sequence: Sequence, row: int) -> None:
+        lane = self._lanes[sequence]
+        reason = lane.advance(self._model.logits(row))
+        sequence.status = Status.DECODE
+        if sequence.first_token_at is None:
+            sequence.first_token_at = self._clock()
+        if reason is not None:
+            self._finish(sequence, reason)
+            return
+        delta = lane.take_delta()
+        if delta is not None:
+            self._outbox.post(lane.generation, delta)
+
+    def _recover(self, spans: Many[Span]) -> None:
+        """Find out what an aborted batch left; its last token is read again for its logits."""
+        self.counters.aborted_chunks += 1
+        for span in spans:
+            sequence = span.sequence
+            end = self._model.end_position(sequence.seq_id) if self._model.can_trim else 0
+            sequence.num_computed = min(max(end, 0), len(sequence.token_ids) - 1)
+            self._model.trim(sequence.seq_id, sequence.num_computed)
+
+    def _make_room(self, spans: Many[Span]) -> None:
+        """Free cells for the next step; a sequence that needs more than all ends by length."""
+        seq_id = self.scheduler.make_room()
+        if seq_id is None:
+            self._finish(spans[0].sequence, FinishReason.LENGTH)
+            return
+        self._model.trim(seq_id, 0)
+        self.counters.evictions += 1
+
+    def _fail_spans(self, spans: Many[Span], message: str) -> None:
+        """End the sequences of a failed batch; what their cells hold is unknown."""
+        logger.error("%s", message)
+        for span in spans:
+            self._fail(span.sequence, message)
+
+    def _fail(self, sequence: Sequence, message: str) -> None:
+        if sequence.is_seated:
+            self._model.trim(sequence.seq_id, 0)
+        self._finish(sequence, FinishReason.ERROR, error=message)
+
+    def _finish(
+        self, sequence: Sequence, reason: FinishReason, *, error: str | None = None
+    ) -> None:
+        lane = self._lanes.pop(sequence)
+        self.scheduler.finish(sequence, reason, self._clock(), keep_cells=error is None)
+        lane.close()
+        self.counters.count_finished(sequence)
+        delta = lane.take_delta(is_last=True) if error is None else None
+        if delta is not None:
+            self._outbox.post(lane.generation, delta)
+        self._outbox.post(lane.generation, lane.finished(error))
+        self._on_finished()
+
+    def _fail_all(self, reason: str) -> None:
+        """Give every reader its end; the context is not touched any more."""
+        for lane in self.mailbox.take(wait=False):
+            self._lanes[lane.sequence] = lane
+        for sequence, lane in self._lanes.items():
+            sequence.finish(FinishReason.ERROR, self._clock())
+            lane.close()
+            self.counters.count_finished(sequence)
+            self._outbox.post(lane.generation, lane.finished(reason))
+            self._on_finished()
+        self._lanes.clear()
+        self._outbox.flush()

@@ -9,10 +9,11 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 import msgspec
 
+from serve.engine.config import EngineConfig
 from serve.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,16 +53,13 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     template_file: str | None = None
 
 
-class EngineSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Handed to the engine, which documents what None means for each and refuses with numbers."""
+class EngineSettings(EngineConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The engine's own settings; its file gives a reason for every default.
 
-    context_length: int | None = None
-    slots: int | None = None
-    kv_type: Literal["f16", "q8_0", "q4_0"] = "f16"
-    threads: int | None = None
-    n_gpu_layers: int | None = None
-    flash_attention: bool = True
-    queue_limit: int = 64
+    `model` is filled in once the file is known: [model] names it.
+    """
+
+    model: str = ""
 
 
 class SamplingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,6 +116,8 @@ def load(path: Path | None = None, overrides: Iterable[str] = ()) -> Settings:
     for override in overrides:
         _apply(tree, override)
     _refuse_unknown(tree, Settings, "")
+    if "model" in tree.get("engine", {}):
+        raise ConfigError("unknown configuration key engine.model; did you mean model.file?")
     try:
         return msgspec.convert(tree, Settings)
     except msgspec.ValidationError as error:

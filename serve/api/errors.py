@@ -108,6 +108,9 @@ def describe(error: Exception) -> Failure:
             return _failure(400, str(error), param=getattr(error, "param", None))
         case ValidationException():
             return _validation_failure(error)
+        case HTTPException(status_code=404 | 405):
+            message = f"{error.detail}; /schema lists the routes and methods of this server"
+            return _failure(error.status_code, message, headers=error.headers)
         case HTTPException():
             return _failure(error.status_code, error.detail, headers=error.headers)
     return _failure(500, f"the server failed on this request: {type(error).__name__}")
@@ -125,6 +128,8 @@ def handle(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorE
         media_type="application/json",
     )
 
+
+_NO_BODY = "'data'"  # Litestar's text when a body is missing
 
 HANDLERS: dict[int | type[Exception], Callable[..., Response[Any]]] = {
     Exception: handle,
@@ -156,6 +161,8 @@ def _validation_failure(error: ValidationException) -> Failure:
     first = details[0] if details and isinstance(details[0], dict) else {}
     param = str(first.get("key", "")).removeprefix("data").lstrip(".") or None
     message = str(first.get("message") or error.detail)
+    if message == _NO_BODY:
+        message = "the request has no body; send a JSON object"
     return _failure(400, f"{param}: {message}" if param else message, param=param)
 
 

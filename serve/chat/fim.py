@@ -31,6 +31,11 @@ class FimTokens(msgspec.Struct, frozen=True, kw_only=True):
     separator: int | None = None
     bos: int | None = None
 
+    @property
+    def complete(self) -> bool:
+        """Whether the model can fill in the middle."""
+        return None not in {self.prefix, self.suffix, self.middle}
+
 
 class ExtraFile(msgspec.Struct, frozen=True, kw_only=True):
     """A chunk of another file that the editor thinks is related."""

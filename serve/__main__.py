@@ -1,0 +1,174 @@
+"""`python -m serve`: choose a model, take the port, load, serve, stop cleanly.
+
+The only place that reads the environment and the command line. Exit code 2 and one line on stderr
+mean that the user can mend it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from serve import artifacts, config, keys
+from serve.errors import ServeError
+from serve.listen import listen, url
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator, Sequence
+
+    from serve.config import Settings
+    from serve.engine.engine import Engine
+
+_EXAMPLES = """\
+examples:
+  python -m serve                                   the best file of the newest quantize run
+  python -m serve --model model.gguf --port 8081
+  python -m serve --model runs/quantize/20261123T003000Z-0123abcd --context-length 16384
+  python -m serve --host 0.0.0.0 --api-key-file keys.txt
+  python -m serve --set sampling.temperature=0 --set engine.slots=2
+"""
+
+_FLAGS = {
+    "model": "model.file",
+    "host": "server.host",
+    "port": "server.port",
+    "api_key_file": "access.api_key_file",
+    "context_length": "engine.context_length",
+    "slots": "engine.slots",
+    "kv_type": "engine.kv_type",
+    "threads": "engine.threads",
+    "n_gpu_layers": "engine.n_gpu_layers",
+}
+"""Each flag is a short name for a setting, and wins over the file and `--set`."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until told to stop; return the exit code."""
+    args = _parser().parse_args(arguments)
+    try:
+        settings = _settings(args)
+        api_keys = keys.api_keys(settings, os.environ)
+        with _interruptible(), listen(settings.server.host, settings.server.port) as sock:
+            _run(settings, api_keys, sock)
+    except ServeError as error:
+        return _refuse(error)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m serve",
+        description="Serve a GGUF to OpenAI and llama.cpp clients over HTTP.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--model", metavar="FILE|RUN", help="a GGUF or a quantize run (default: the newest run)")
+    add("--host", help="address to listen on (default: 127.0.0.1)")
+    add("--port", type=int, help="port, 0 for a free one (default: 8080)")
+    add("--config", type=Path, metavar="FILE", help="TOML file; see serve/config.py")
+    add("--api-key-file", metavar="FILE", help=f"one key a line; also ${keys.ENVIRONMENT_KEY}")
+    add("--context-length", type=int, metavar="N", help="tokens one request may use")
+    add("--slots", type=int, metavar="N", help="answers decoded side by side")
+    add("--kv-type", choices=("f16", "q8_0", "q4_0"), help="KV cache type (default: f16)")
+    add("--threads", type=int, metavar="N", help="compute threads (default: physical cores)")
+    add("--n-gpu-layers", type=int, metavar="N", help="layers on the GPU (default: all that can)")
+    add("--set", action="append", default=[], metavar="A.B=V", help="override one setting")
+    return parser
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    given = {setting: getattr(args, flag) for flag, setting in _FLAGS.items()}
+    flags = [
+        f"{setting}={json.dumps(value)}" for setting, value in given.items() if value is not None
+    ]
+    return config.load(args.config, [*args.set, *flags])
+
+
+def _run(settings: Settings, api_keys: tuple[str, ...], sock: socket.socket) -> None:
+    choice = artifacts.choose(settings.model.file, os.environ)
+    print(f"model: {choice.path} ({choice.reason})", file=sys.stderr)
+    engine = _load(settings, choice.path)
+    try:
+        _serve(engine, settings, api_keys, sock)
+    finally:
+        engine.close()
+
+
+def _load(settings: Settings, model: Path) -> Engine:
+    from serve.engine.engine import Engine
+    from serve.engine.errors import EngineError
+
+    try:
+        return Engine.load(msgspec.structs.replace(settings.engine, model=str(model)))
+    except EngineError as error:
+        raise ServeError(str(error)) from error
+
+
+def _serve(
+    engine: Engine, settings: Settings, api_keys: tuple[str, ...], sock: socket.socket
+) -> None:
+    import uvicorn
+
+    from serve.app import create_app
+    from serve.chat.errors import ChatError
+
+    try:
+        app = create_app(engine, settings, api_keys)
+    except ChatError as error:
+        raise ServeError(f"{error}; replace it with --set model.template_file=FILE") from error
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=settings.server.shutdown_grace_seconds,
+        )
+    )
+    print(_banner(engine, settings, sock), file=sys.stderr, flush=True)
+    server.run(sockets=[sock])
+
+
+def _banner(engine: Engine, settings: Settings, sock: socket.socket) -> str:
+    info = engine.model_info
+    name = settings.model.alias or Path(info.path).stem
+    return (
+        f"listening on {url(sock)} (model {name}, context {info.context_length} tokens, "
+        f"{info.n_slots} slots, {settings.engine.kv_type} KV cache, {info.threads} threads)"
+    )
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM unwind the stack as Ctrl-C does, so that the engine is closed either way."""
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _refuse(error: ServeError) -> int:
+    print(f"serve: {error}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

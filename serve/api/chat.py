@@ -1,0 +1,158 @@
+"""POST /v1/chat/completions: OpenAI's chat dialect."""
+
+import secrets
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from functools import partial
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, post
+
+from serve.api import asked, logprobs
+from serve.api.access import request_id
+from serve.api.chat_schemas import (
+    AnswerMessage,
+    ChatChoice,
+    ChatChunk,
+    ChatChunkChoice,
+    ChatCompletion,
+    ChatRequest,
+    Delta,
+)
+from serve.api.disconnect import unless_disconnected
+from serve.api.errors import InvalidRequestError
+from serve.api.generation import Outcome, collect_all, copies, merged, submit
+from serve.api.sampling import to_params
+from serve.api.served import Served, off_loop, served_by
+from serve.api.sse import EventStream
+from serve.api.usage import timings, usage
+from serve.chat.messages import for_template
+from serve.engine.engine import Generation
+from serve.engine.request import Finished, GenerationRequest
+
+
+@post(["/v1/chat/completions", "/chat/completions"], status_code=200)
+async def chat_completions(
+    request: Request[Any, Any, Any], data: ChatRequest
+) -> Response[ChatCompletion]:
+    """Answer a conversation, at once or as a stream of events."""
+    served = served_by(request)
+    generations = await start(served, data, request_id(request.scope))
+    if data.stream:
+        return EventStream(_chunks(served, data, generations), generations)
+    outcomes = await unless_disconnected(request, collect_all(generations))
+    return Response(_completion(served, outcomes))
+
+
+def render(served: Served, data: ChatRequest) -> str:
+    """Return the prompt text of a request."""
+    variables = dict(data.chat_template_kwargs or {})
+    if data.reasoning_effort is not None:
+        variables.setdefault("reasoning_effort", data.reasoning_effort)
+    tools = None if data.tool_choice == "none" else data.tools
+    messages = for_template([msgspec.to_builtins(message) for message in data.messages])
+    return served.chat_template().render(messages, tools=tools, variables=variables)
+
+
+async def start(served: Served, data: ChatRequest, name: str) -> list[Generation]:
+    """Check, render, tokenize and submit; every refusal happens here, before any header."""
+    _refuse(served, data)
+    size = sum(len(str(message.content)) for message in data.messages)
+    token_ids = await off_loop(size, lambda: served.tokenize_rendered(render(served, data)))
+    limits = served.settings.limits
+    n = asked.choices(data.n, limits)
+    limit = asked.max_tokens(data.max_completion_tokens, data.max_tokens, data.n_predict)
+    top = (data.top_logprobs or 0) if data.logprobs else None
+    first = GenerationRequest(
+        prompt_token_ids=token_ids,
+        sampling=to_params(data, served.sampling, limits, logprobs=top),
+        stop=asked.stop_strings(data.stop, limits),
+        max_tokens=limit,
+        priority=asked.priority(limit, data.service_tier),
+        ignore_eos=bool(data.ignore_eos),
+        request_id=name,
+    )
+    return submit(served.engine, copies(first, n))
+
+
+def _refuse(served: Served, data: ChatRequest) -> None:
+    limit = served.settings.limits.messages
+    if not 1 <= len(data.messages) <= limit:
+        raise InvalidRequestError(
+            f"messages holds {len(data.messages)} entries; it must be 1 to {limit}",
+            param="messages",
+        )
+    asked.refuse_constraints(data.response_format, data.grammar, data.json_schema)
+    asked.refuse_forced_tools(data.tool_choice)
+    can_tools = served.capabilities is not None and served.capabilities.supports_tools
+    if data.tools and data.tool_choice != "none" and not can_tools:
+        raise InvalidRequestError(
+            f"the chat template of {served.model_id} does not know tools; send the request "
+            "without them",
+            param="tools",
+        )
+
+
+def _completion(served: Served, outcomes: Sequence[Outcome]) -> ChatCompletion:
+    finished = [outcome.finished for outcome in outcomes]
+    return ChatCompletion(
+        id=_new_id(),
+        created=int(time.time()),
+        model=served.model_id,
+        choices=[
+            ChatChoice(
+                index=index,
+                message=AnswerMessage(content=outcome.text),
+                finish_reason=outcome.finished.reason.value,
+                logprobs=logprobs.for_chat(outcome.logprobs),
+            )
+            for index, outcome in enumerate(outcomes)
+        ],
+        usage=usage(finished, num_choices=len(finished)),
+        timings=timings(finished[0]),
+        system_fingerprint=served.fingerprint,
+    )
+
+
+async def _chunks(
+    served: Served, data: ChatRequest, generations: Sequence[Generation]
+) -> AsyncGenerator[ChatChunk | None, None]:
+    """Yield the roles, then text as it comes, then reasons and, if asked for, the usage."""
+    chunk = partial(
+        ChatChunk,
+        id=_new_id(),
+        created=int(time.time()),
+        model=served.model_id,
+        system_fingerprint=served.fingerprint,
+    )
+    for index in range(len(generations)):
+        opening = Delta(role="assistant", content="")
+        yield chunk(choices=[ChatChunkChoice(index=index, delta=opening)])
+    finished: dict[int, Finished] = {}
+    events = merged(generations, ping_seconds=served.settings.server.ping_seconds)
+    async with aclosing(events):
+        async for item in events:
+            if item is None:
+                yield None
+                continue
+            index, event = item
+            if isinstance(event, Finished):
+                finished[index] = event
+                end = ChatChunkChoice(index=index, delta=Delta(), finish_reason=event.reason.value)
+                yield chunk(choices=[end], timings=timings(event))
+            elif event.text or event.logprobs:
+                piece = ChatChunkChoice(
+                    index=index,
+                    delta=Delta(content=event.text),
+                    logprobs=logprobs.for_chat(event.logprobs),
+                )
+                yield chunk(choices=[piece])
+    if data.stream_options is not None and data.stream_options.include_usage:
+        ended = [finished[index] for index in sorted(finished)]
+        yield chunk(choices=[], usage=usage(ended, num_choices=len(ended)))
+
+
+def _new_id() -> str:
+    return f"chatcmpl-{secrets.token_hex(12)}"

@@ -1,0 +1,135 @@
+"""The chat completions dialect as types. Fields a client sends beyond these are ignored."""
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from serve.api.sampling import Sampling
+from serve.api.usage import TimingsBody, Usage
+
+
+class ChatMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One turn. `content` is text, a list of parts, or null beside tool calls."""
+
+    role: str
+    content: str | list[Any] | None = None
+    name: str | UnsetType = UNSET
+    tool_calls: list[dict[str, Any]] | UnsetType | None = UNSET
+    tool_call_id: str | UnsetType = UNSET
+    reasoning_content: str | UnsetType | None = UNSET
+
+
+class StreamOptions(msgspec.Struct, kw_only=True):
+    """Whether a last chunk carries the usage."""
+
+    include_usage: bool | None = None
+
+
+class ResponseFormat(msgspec.Struct, kw_only=True):
+    """Only `text` is made; anything else is refused."""
+
+    type: str = "text"
+
+
+class ChatRequest(Sampling, kw_only=True):
+    """A chat completions request. `model` is not checked: editors send names of their own."""
+
+    messages: list[ChatMessage]
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    max_completion_tokens: int | None = None
+    n_predict: int | None = None
+    n: int | None = None
+    stop: str | list[str] | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    response_format: ResponseFormat | None = None
+    grammar: str | None = None
+    json_schema: dict[str, Any] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+    service_tier: str | None = None
+    ignore_eos: bool | None = None
+
+
+class LogprobAlternative(msgspec.Struct, frozen=True, kw_only=True):
+    """One token that could have come."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class LogprobEntry(LogprobAlternative, frozen=True, kw_only=True):
+    """The token that came, and the best alternatives."""
+
+    top_logprobs: list[LogprobAlternative]
+
+
+class ChatLogprobs(msgspec.Struct, frozen=True):
+    """Natural log probabilities of the model's own distribution."""
+
+    content: list[LogprobEntry]
+
+
+class AnswerMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """The assistant's turn."""
+
+    content: str | None
+    role: Literal["assistant"] = "assistant"
+
+
+class ChatChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """One of `n` answers."""
+
+    index: int
+    message: AnswerMessage
+    finish_reason: str
+    logprobs: ChatLogprobs | None = None
+
+
+class ChatCompletion(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: Usage
+    timings: TimingsBody
+    object: Literal["chat.completion"] = "chat.completion"
+    system_fingerprint: str | None = None
+
+
+class Delta(msgspec.Struct, frozen=True, kw_only=True):
+    """What is new in an answer."""
+
+    role: str | UnsetType = UNSET
+    content: str | UnsetType = UNSET
+
+
+class ChatChunkChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of one of `n` answers; the last one says why it ended."""
+
+    index: int
+    delta: Delta
+    finish_reason: str | None = None
+    logprobs: ChatLogprobs | None = None
+
+
+class ChatChunk(msgspec.Struct, frozen=True, kw_only=True):
+    """One event of a stream."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[ChatChunkChoice]
+    usage: Usage | UnsetType = UNSET
+    timings: TimingsBody | UnsetType = UNSET
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    system_fingerprint: str | None = None

@@ -1,0 +1,63 @@
+"""The completions dialect as types. Fields a client sends beyond these are ignored."""
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from serve.api.chat_schemas import ResponseFormat, StreamOptions
+from serve.api.sampling import Sampling
+from serve.api.usage import TimingsBody, Usage
+
+
+class CompletionRequest(Sampling, kw_only=True):
+    """A completions request. `prompt` is text, token ids, or a list of either."""
+
+    prompt: str | list[str | int | list[int]]
+    model: str | None = None
+    suffix: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    n_predict: int | None = None
+    n: int | None = None
+    best_of: int | None = None
+    echo: bool | None = None
+    stop: str | list[str] | None = None
+    logprobs: int | None = None
+    response_format: ResponseFormat | None = None
+    grammar: str | None = None
+    json_schema: dict[str, Any] | None = None
+    service_tier: str | None = None
+    ignore_eos: bool | None = None
+
+
+class CompletionLogprobs(msgspec.Struct, frozen=True, kw_only=True):
+    """Parallel lists, one entry a token; offsets are characters into `text`."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    top_logprobs: list[dict[str, float]]
+    text_offset: list[int]
+
+
+class CompletionChoice(msgspec.Struct, frozen=True, kw_only=True):
+    """One answer, or a piece of it in a stream."""
+
+    index: int
+    text: str
+    finish_reason: str | None = None
+    logprobs: CompletionLogprobs | None = None
+
+
+class Completion(msgspec.Struct, frozen=True, kw_only=True):
+    """A whole answer, or one event of a stream."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[CompletionChoice]
+    usage: Usage | UnsetType = UNSET
+    timings: TimingsBody | UnsetType = UNSET
+    object: Literal["text_completion"] = "text_completion"
+    system_fingerprint: str | None = None

@@ -1,0 +1,163 @@
+"""Submit requests and bring their events together, for streams and for plain answers.
+
+Whatever way a request ends, its sequences are cancelled: a finished one does not mind. Knows no
+dialect.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from serve.api.errors import GenerationFailedError
+from serve.engine.request import Event, Finished, FinishReason, TokenLogprob
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+
+    from serve.engine.engine import Engine, Generation
+    from serve.engine.request import GenerationRequest
+
+_PENDING_EVENTS = 32
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """One whole answer."""
+
+    text: str
+    token_ids: list[int]
+    logprobs: list[TokenLogprob]
+    finished: Finished
+
+
+def copies(first: GenerationRequest, n: int) -> list[GenerationRequest]:
+    """Return `n` requests that differ in their seed: equal ones would give equal answers."""
+    seed = first.sampling.seed
+    if seed is None:
+        return [first] * n
+    reseed = partial(msgspec.structs.replace, first.sampling)
+    return [msgspec.structs.replace(first, sampling=reseed(seed=seed + i)) for i in range(n)]
+
+
+def submit(engine: Engine, requests: Iterable[GenerationRequest]) -> list[Generation]:
+    """Submit all or none."""
+    generations: list[Generation] = []
+    try:
+        generations.extend(engine.submit(request) for request in requests)
+    except BaseException:
+        cancel(generations)
+        raise
+    return generations
+
+
+def cancel(generations: Iterable[Generation]) -> None:
+    """Stop what still runs."""
+    for generation in generations:
+        generation.cancel()
+
+
+async def collect(
+    generation: Generation, *, enough: Callable[[str], bool] | None = None
+) -> Outcome:
+    """Wait for a whole answer; `enough` sees the text so far and may end it early.
+
+    Raises:
+        GenerationFailedError: the engine gave up.
+    """
+    texts: list[str] = []
+    token_ids: list[int] = []
+    logprobs: list[TokenLogprob] = []
+    finished: Finished | None = None
+    satisfied = False
+    async for event in generation:
+        if isinstance(event, Finished):
+            finished = event
+            continue
+        texts.append(event.text)
+        token_ids.extend(event.token_ids)
+        logprobs.extend(event.logprobs)
+        if enough is not None and not satisfied and enough("".join(texts)):
+            satisfied = True
+            generation.cancel()
+    if not satisfied:
+        finished = completed(finished)
+    elif finished is None:
+        raise GenerationFailedError("the engine ended the answer without a last event")
+    return Outcome(text="".join(texts), token_ids=token_ids, logprobs=logprobs, finished=finished)
+
+
+async def collect_all(generations: Sequence[Generation]) -> list[Outcome]:
+    """Wait for every answer, in order; if one fails the rest are stopped."""
+    try:
+        return list(await asyncio.gather(*(collect(generation) for generation in generations)))
+    finally:
+        cancel(generations)
+
+
+def completed(finished: Finished | None) -> Finished:
+    """Return the event of an answer that is whole.
+
+    Raises:
+        GenerationFailedError: it is not.
+    """
+    if finished is None or finished.reason is FinishReason.CANCELLED:
+        raise GenerationFailedError("the answer was stopped before it was complete")
+    if finished.reason is FinishReason.ERROR:
+        raise GenerationFailedError(finished.error or "the engine failed on this request")
+    return finished
+
+
+async def merged(
+    generations: Sequence[Generation], *, ping_seconds: float
+) -> AsyncGenerator[tuple[int, Event] | None, None]:
+    """Yield (index, event) as they come, and None whenever `ping_seconds` bring nothing.
+
+    Raises:
+        GenerationFailedError: one of them failed; the others are stopped by the caller.
+    """
+    queue: asyncio.Queue[tuple[int, Event | Exception]] = asyncio.Queue(_PENDING_EVENTS)
+    pumps = [
+        asyncio.create_task(_pump(index, generation, queue))
+        for index, generation in enumerate(generations)
+    ]
+    num_running = len(generations)
+    try:
+        while num_running:
+            item = await _next(queue, ping_seconds)
+            if item is None:
+                yield None
+                continue
+            index, event = item
+            if isinstance(event, Exception):
+                raise event
+            if isinstance(event, Finished):
+                num_running -= 1
+                completed(event)
+            yield index, event
+    finally:
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+
+
+async def _pump(
+    index: int, generation: Generation, queue: asyncio.Queue[tuple[int, Event | Exception]]
+) -> None:
+    try:
+        async for event in generation:
+            await queue.put((index, event))
+    except Exception as error:  # noqa: BLE001  # a task's edge: the reader raises it
+        await queue.put((index, error))
+
+
+async def _next(
+    queue: asyncio.Queue[tuple[int, Event | Exception]], seconds: float
+) -> tuple[int, Event | Exception] | None:
+    try:
+        async with asyncio.timeout(seconds):
+            return await queue.get()
+    except TimeoutError:
+        return None

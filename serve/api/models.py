@@ -1,0 +1,100 @@
+"""GET /v1/models: what is served, with what the file says of itself and what was measured."""
+
+from typing import Any, Literal
+
+import msgspec
+from litestar import Request, get
+
+from serve.api.served import Served, require_model, served_by
+
+
+class ModelMeta(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures of the model; `n_ctx` is what one request may use here."""
+
+    n_ctx: int
+    n_ctx_train: int
+    n_vocab: int
+    n_embd: int
+    n_params: int
+    size: int
+    description: str
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """The file's own `metadata`, and what machines measured (docs/artifacts.md)."""
+
+    metadata: dict[str, str]
+    measurements: list[dict[str, Any]]
+
+
+class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One model. Editors read the context from `meta.n_ctx` or `max_model_len`."""
+
+    id: str
+    created: int
+    max_model_len: int
+    capabilities: list[str]
+    meta: ModelMeta
+    edgesmith: Provenance
+    object: Literal["model"] = "model"
+    owned_by: str = "llamacpp"
+
+
+class ModelList(msgspec.Struct, frozen=True, kw_only=True):
+    """Every model; today there is one."""
+
+    data: list[ModelEntry]
+    object: Literal["list"] = "list"
+
+
+@get(["/v1/models", "/models"])
+async def list_models(request: Request[Any, Any, Any]) -> ModelList:
+    """List the models."""
+    return ModelList(data=[entry(served_by(request))])
+
+
+@get(["/v1/models/{model_id:str}", "/models/{model_id:str}"])
+async def get_model(request: Request[Any, Any, Any], model_id: str) -> ModelEntry:
+    """Describe one model."""
+    served = served_by(request)
+    require_model(served, model_id)
+    return entry(served)
+
+
+def entry(served: Served) -> ModelEntry:
+    """Describe the model served."""
+    info = served.engine.model_info
+    return ModelEntry(
+        id=served.model_id,
+        created=served.created,
+        max_model_len=info.context_length,
+        capabilities=capabilities(served),
+        edgesmith=provenance(served),
+        meta=ModelMeta(
+            n_ctx=info.context_length,
+            n_ctx_train=info.n_ctx_train,
+            n_vocab=info.n_vocab,
+            n_embd=info.n_embd,
+            n_params=info.n_params,
+            size=info.size_bytes,
+            description=info.description,
+        ),
+    )
+
+
+def capabilities(served: Served) -> list[str]:
+    """Return what may be asked of the model, in one word each."""
+    able = {
+        "completion": True,
+        "chat": served.template is not None,
+        "fim": served.fim_tokens().complete,
+        "tools": served.capabilities is not None and served.capabilities.supports_tools,
+    }
+    return [name for name, can in able.items() if can]
+
+
+def provenance(served: Served) -> Provenance:
+    """Return the file's `edgesmith.*` and `general.*` metadata and its measurements."""
+    metadata = served.engine.model_info.metadata
+    own = {k: v for k, v in metadata.items() if k.startswith(("edgesmith.", "general."))}
+    return Provenance(metadata=own, measurements=served.measurements)

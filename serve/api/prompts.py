@@ -1,0 +1,82 @@
+"""Read the prompt of a completion in any of the forms clients send it.
+
+Text is parsed for special tokens, since editors spell FIM layouts in it; ids are taken as they
+are, once checked against the vocabulary. Knows no dialect's answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from serve.api.errors import InvalidRequestError
+from serve.chat.fim import lay_out
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from serve.api.served import Served
+
+
+class Prompt(msgspec.Struct, frozen=True, kw_only=True):
+    """One prompt, as text for an echo and as the tokens that are read."""
+
+    text: str
+    token_ids: list[int]
+
+
+def read_prompts(
+    served: Served, prompt: str | Sequence[str | int | list[int]], *, suffix: str | None = None
+) -> list[Prompt]:
+    """Return one prompt for text or ids, one each for a list of texts or of id lists.
+
+    With a `suffix` each becomes a fill-in-the-middle prompt.
+
+    Raises:
+        InvalidRequestError: nothing, too many, a mixture, or an id outside the vocabulary.
+        NoFimError: a suffix, and the model cannot fill in the middle.
+    """
+    return [_read(served, each, suffix) for each in _split(prompt, served.settings.limits.prompts)]
+
+
+def _split(prompt: str | Sequence[str | int | list[int]], limit: int) -> list[str | list[int]]:
+    if isinstance(prompt, str):
+        return [prompt]
+    ids = [each for each in prompt if isinstance(each, int)]
+    several = [each for each in prompt if not isinstance(each, int)]
+    if ids and several:
+        raise InvalidRequestError("prompt mixes token ids with text or lists", param="prompt")
+    if not ids and not 1 <= len(several) <= limit:
+        raise InvalidRequestError(
+            f"prompt holds {len(several)} entries; it must be 1 to {limit}", param="prompt"
+        )
+    return [ids] if ids else several
+
+
+def _read(served: Served, prompt: str | list[int], suffix: str | None) -> Prompt:
+    if isinstance(prompt, list):
+        check_ids(prompt, served.engine.model_info.n_vocab, param="prompt")
+    text = prompt if isinstance(prompt, str) else served.engine.detokenize(prompt)
+    if suffix:
+        token_ids = lay_out(served.fim_tokens(), served.tokenize_plain, prefix=text, suffix=suffix)
+    elif isinstance(prompt, str):
+        token_ids = served.tokenize_rendered(text)
+    else:
+        token_ids = prompt
+    if not token_ids:
+        raise InvalidRequestError("the prompt is empty: no token to start from", param="prompt")
+    return Prompt(text=text, token_ids=token_ids)
+
+
+def check_ids(token_ids: Sequence[int], n_vocab: int, *, param: str) -> None:
+    """Refuse ids that no token has.
+
+    Raises:
+        InvalidRequestError: naming the first one.
+    """
+    wrong = next((each for each in token_ids if not 0 <= each < n_vocab), None)
+    if wrong is not None:
+        raise InvalidRequestError(
+            f"token id {wrong} is outside the vocabulary of {n_vocab}", param=param
+        )

@@ -1,0 +1,83 @@
+"""Token counts and times of an answer, as OpenAI's `usage` and llama.cpp's `timings`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from serve.engine.request import Finished
+
+
+class PromptTokensDetails(msgspec.Struct, frozen=True):
+    """Prompt tokens that were already in the KV cache."""
+
+    cached_tokens: int
+
+
+class CompletionTokensDetails(msgspec.Struct, frozen=True):
+    """Tokens that are not part of the visible answer."""
+
+    reasoning_tokens: int = 0
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts over all choices of a request."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails = CompletionTokensDetails()
+
+
+class TimingsBody(msgspec.Struct, frozen=True, kw_only=True):
+    """Milliseconds and rates; `prompt_n` leaves out the `cache_n` tokens not read again."""
+
+    cache_n: int
+    prompt_n: int
+    prompt_ms: float
+    prompt_per_token_ms: float
+    prompt_per_second: float
+    predicted_n: int
+    predicted_ms: float
+    predicted_per_token_ms: float
+    predicted_per_second: float
+
+
+def usage(finished: Sequence[Finished], *, num_choices: int = 1) -> Usage:
+    """Count each prompt once: its `num_choices` answers stand next to each other."""
+    prompts = finished[::num_choices]
+    num_prompt = sum(each.num_prompt_tokens for each in prompts)
+    num_completion = sum(each.num_completion_tokens for each in finished)
+    num_cached = sum(each.num_cached_tokens for each in prompts)
+    return Usage(
+        prompt_tokens=num_prompt,
+        completion_tokens=num_completion,
+        total_tokens=num_prompt + num_completion,
+        prompt_tokens_details=PromptTokensDetails(num_cached),
+    )
+
+
+def timings(finished: Finished) -> TimingsBody:
+    """Return one sequence's times."""
+    num_read = finished.num_prompt_tokens - finished.num_cached_tokens
+    prompt, predicted = finished.timings.prompt_seconds, finished.timings.predicted_seconds
+    return TimingsBody(
+        cache_n=finished.num_cached_tokens,
+        prompt_n=num_read,
+        prompt_ms=prompt * 1000,
+        prompt_per_token_ms=_ratio(prompt * 1000, num_read),
+        prompt_per_second=_ratio(num_read, prompt),
+        predicted_n=finished.num_completion_tokens,
+        predicted_ms=predicted * 1000,
+        predicted_per_token_ms=_ratio(predicted * 1000, finished.num_completion_tokens),
+        predicted_per_second=_ratio(finished.num_completion_tokens, predicted),
+    )
+
+
+def _ratio(value: float, by: float) -> float:
+    return value / by if by else 0.0

@@ -6,10 +6,13 @@ Pure Python; knows neither who chose the rows nor how they are computed.
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from serve.engine.sequence import Sequence
+if TYPE_CHECKING:
+    from collections.abc import Sequence as Many
+
+    from serve.engine.sequence import Sequence
 
 
 class Outcome(enum.Enum):

@@ -5,12 +5,14 @@ Knows what memory was planned; decodes nothing.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serve.engine import machine, native
-from serve.engine.config import EngineConfig
 from serve.engine.errors import ContextTooLargeError
-from serve.engine.memory import ContextPlan
+
+if TYPE_CHECKING:
+    from serve.engine.config import EngineConfig
+    from serve.engine.memory import ContextPlan
 
 _GGML_TYPES = {"f16": 1, "q4_0": 2, "q8_0": 8}  # ggml.h `ggml_type`
 _FLASH_ATTENTION = {False: 0, True: 1}  # llama.h `llama_flash_attn_type`
@@ -25,6 +27,7 @@ def create_context(
     config: EngineConfig,
     handle: Any,
     plan: ContextPlan,
+    *,
     n_slots: int,
     threads: int,
     abort: native.AbortFlag,
@@ -32,7 +35,7 @@ def create_context(
     """Create the context. Raises: ContextTooLargeError when the library gets no memory."""
     lib = native.library()
     native.forget_complaints()
-    params = _context_params(config, plan, n_slots, threads, abort)
+    params = _context_params(config, plan, n_slots=n_slots, threads=threads, abort=abort)
     context = lib.llama_init_from_model(handle, params)
     if not context:
         raise ContextTooLargeError(
@@ -43,7 +46,7 @@ def create_context(
 
 
 def _context_params(
-    config: EngineConfig, plan: ContextPlan, n_slots: int, threads: int, abort: native.AbortFlag
+    config: EngineConfig, plan: ContextPlan, *, n_slots: int, threads: int, abort: native.AbortFlag
 ) -> Any:
     """Fill llama.h `llama_context_params`.
 

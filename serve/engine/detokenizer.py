@@ -6,7 +6,10 @@ Knows no vocabulary: bytes come in, text goes out as early as it is certain.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class TextStream:

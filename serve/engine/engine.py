@@ -10,7 +10,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Sequence as Many
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -26,13 +26,17 @@ from serve.engine.generation import Generation
 from serve.engine.lane import Lane
 from serve.engine.model import Model
 from serve.engine.model_info import ModelInfo
-from serve.engine.request import GenerationRequest
 from serve.engine.sampler import check_sampling
 from serve.engine.scheduler import Limits, Scheduler
 from serve.engine.sequence import Sequence
 from serve.engine.slots import SlotTable
 from serve.engine.stats import EngineStats, slot_stats
 from serve.engine.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence as Many
+
+    from serve.engine.request import GenerationRequest
 
 __all__ = ["Engine", "EngineConfig", "Generation", "ModelInfo"]
 

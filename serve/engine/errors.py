@@ -1,7 +1,7 @@
 """Errors of the engine.
 
 EngineError
-├── ModelLoadError          the file is missing, not a GGUF, cut short, or of an unknown architecture
+├── ModelLoadError          the file is missing, not a GGUF, cut short, or of an unknown kind
 ├── ContextTooLargeError    the context asked for cannot be had: model limit or memory, with numbers
 ├── PromptTooLongError      prompt and context length, both as numbers
 ├── QueueFullError          the queue is at its bound; try again in `retry_after_seconds`

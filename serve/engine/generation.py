@@ -8,10 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from serve.engine.request import Event, Finished, TextDelta
-from serve.engine.sequence import Sequence, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from serve.engine.sequence import Sequence, Status
 
 
 class Generation:

@@ -5,13 +5,9 @@ Turns a row of logits into a token and a token into events. Knows no seats and n
 
 from __future__ import annotations
 
-from typing import Protocol
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Protocol
 
 from serve.engine.detokenizer import TextStream
-from serve.engine.generation import Generation
 from serve.engine.logprobs import token_logprob
 from serve.engine.request import (
     Finished,
@@ -21,6 +17,12 @@ from serve.engine.request import (
     TokenLogprob,
 )
 from serve.engine.sampler import Sampler
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from serve.engine.generation import Generation
 
 
 class Words(Protocol):
@@ -73,7 +75,7 @@ class Lane:
         """
         if self.sequence.limit_reached():
             return FinishReason.LENGTH
-        assert self._sampler is not None
+        assert self._sampler is not None  # noqa: S101  # opened before it is planned
         token_id = self._sampler.sample(logits)
         self.sequence.append(token_id)
         self._token_ids.append(token_id)
@@ -104,7 +106,7 @@ class Lane:
     def finished(self, error: str | None) -> Finished:
         """Describe the end of a finished sequence."""
         sequence = self.sequence
-        assert sequence.finish_reason is not None
+        assert sequence.finish_reason is not None  # noqa: S101  # invariant
         return Finished(
             reason=sequence.finish_reason,
             num_prompt_tokens=sequence.num_prompt_tokens,

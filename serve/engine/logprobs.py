@@ -5,12 +5,15 @@ Numpy only: natural logarithms over the whole vocabulary, before any bias, penal
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from serve.engine.request import TokenLogprob, TopLogprob
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def token_logprob(

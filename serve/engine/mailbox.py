@@ -6,9 +6,12 @@ A lock and a list; knows nothing of what a lane is but its class.
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 from serve.engine.errors import EngineClosedError
-from serve.engine.lane import Lane
+
+if TYPE_CHECKING:
+    from serve.engine.lane import Lane
 
 
 class Mailbox:

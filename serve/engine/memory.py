@@ -5,10 +5,14 @@ Pure arithmetic over a model's shape and the machine's free memory; knows no lla
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
-from serve.engine.config import EngineConfig, KvType
 from serve.engine.errors import ContextTooLargeError
+
+if TYPE_CHECKING:
+    from serve.engine.config import EngineConfig, KvType
 
 DEFAULT_CONTEXT_LENGTH = 8192
 KV_SHARE = 0.25  # of free memory that the default pool of cells may take
@@ -53,7 +57,7 @@ def plan_context(
     cell = shape.cell_bytes(config.kv_type)
     cells_that_fit = _cells_that_fit(shape, cell, free_bytes)
     length = _context_length(config, shape, cells_that_fit)
-    n_cells = config.kv_cells or _pool(length, slots, cell, cells_that_fit)
+    n_cells = config.kv_cells or _pool(length, slots, cells_that_fit)
     if n_cells < length:
         raise ContextTooLargeError(
             f"kv_cells is {n_cells} and one sequence may take {length}; "
@@ -83,7 +87,7 @@ def _context_length(config: EngineConfig, shape: KvShape, cells_that_fit: int | 
     return max(min(shape.n_ctx_train, DEFAULT_CONTEXT_LENGTH, fits), 1)
 
 
-def _pool(length: int, slots: int, cell: int, cells_that_fit: int | None) -> int:
+def _pool(length: int, slots: int, cells_that_fit: int | None) -> int:
     """Give every slot a full context where a share of free memory pays for it."""
     if cells_that_fit is None:
         return slots * length

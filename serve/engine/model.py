@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,6 @@ import numpy.typing as npt
 from serve.engine import machine, native
 from serve.engine.batch import Batch, Outcome
 from serve.engine.chunking import FIRST_CHUNK
-from serve.engine.config import EngineConfig
 from serve.engine.context import create_context, default_slots
 from serve.engine.errors import DecodeError, ModelLoadError
 from serve.engine.memory import plan_context
@@ -29,6 +28,9 @@ from serve.engine.model_info import (
     vocabulary_figures,
 )
 from serve.engine.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from serve.engine.config import EngineConfig
 
 Logits = npt.NDArray[np.float32]
 
@@ -82,7 +84,9 @@ class Model:
         abort = native.AbortFlag()
         threads = config.threads or machine.num_cores()
         n_slots = slots + config.fim_slots
-        context = create_context(config, handle, plan, n_slots, threads, abort)
+        context = create_context(
+            config, handle, plan, n_slots=n_slots, threads=threads, abort=abort
+        )
         info = ModelInfo(
             **model_figures(handle, path, metadata),
             **vocabulary_figures(Vocabulary(lib.llama_model_get_vocab(handle))),
@@ -98,7 +102,8 @@ class Model:
 
     def decode(self, batch: Batch) -> Outcome:
         """Compute one batch. Raises: DecodeError. Source: llama.h `llama_decode`."""
-        assert 0 < len(batch) <= self.n_batch  # the library aborts the process beyond it
+        # The library ends the process when a batch is longer.
+        assert 0 < len(batch) <= self.n_batch  # noqa: S101  # invariant
         native.forget_complaints()
         code = self._lib.llama_decode(self._context, self._rows.fill(batch))
         if code in {0, 1, 2}:
@@ -111,7 +116,8 @@ class Model:
         if not pointer:
             raise DecodeError(f"row {row} of the batch has no logits")
         address = ctypes.addressof(pointer.contents)
-        return np.frombuffer(self._logits_type.from_address(address), dtype=np.float32)
+        row_memory: Any = self._logits_type.from_address(address)
+        return np.frombuffer(row_memory, dtype=np.float32)
 
     def trim(self, seq_id: int, start: int) -> None:
         """Drop the cells of a sequence from position `start` on. Raises: DecodeError."""

@@ -6,15 +6,19 @@ Knows neither HTTP nor how the figures are used; reads only the model handle it 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+import functools
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from serve.engine import native
 from serve.engine.memory import KvShape
-from serve.engine.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from serve.engine.vocabulary import Vocabulary
 
 
 class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,10 +73,10 @@ def read_metadata(model: Any) -> dict[str, str]:
     lib = native.library()
     keys, values = lib.llama_model_meta_key_by_index, lib.llama_model_meta_val_str_by_index
     return {
-        _string(lambda buf, room, i=i: keys(model, i, buf, room)): _string(
-            lambda buf, room, i=i: values(model, i, buf, room)
+        _string(functools.partial(keys, model, index)): _string(
+            functools.partial(values, model, index)
         )
-        for i in range(lib.llama_model_meta_count(model))
+        for index in range(lib.llama_model_meta_count(model))
     }
 
 
@@ -112,7 +116,7 @@ def model_figures(model: Any, path: Path, metadata: dict[str, str]) -> dict[str,
         "path": str(path),
         "name": metadata.get("general.name") or path.stem,
         "architecture": metadata.get("general.architecture", ""),
-        "description": _string(lambda buf, room: lib.llama_model_desc(model, buf, room)),
+        "description": _string(functools.partial(lib.llama_model_desc, model)),
         "file_type": int(file_type) if file_type is not None else None,
         "n_embd": int(lib.llama_model_n_embd(model)),
         "n_params": int(lib.llama_model_n_params(model)),

@@ -11,8 +11,10 @@ import ctypes
 import functools
 import logging
 import sys
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ def library() -> ModuleType:
     _kept_callbacks.append(callback)
     llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
-    return llama_cpp
+    return cast("ModuleType", llama_cpp)
 
 
 def _on_log(level: int, text: bytes, _user_data: Any) -> None:
@@ -68,7 +70,7 @@ def supports_gpu_offload() -> bool:
 
 
 class AbortFlag:
-    """Stops a running `llama_decode` from another thread, without Python in its way.
+    r"""Stops a running `llama_decode` from another thread, without Python in its way.
 
     The library polls the callback after every graph node, hundreds of times a step. C's `strlen`
     over a two-byte buffer is that callback: an empty string means go on, "\\x01" means stop.

@@ -6,12 +6,15 @@ Numpy only; knows neither llama_cpp nor sequences.
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from serve.engine.request import SamplingParams
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from serve.engine.request import SamplingParams
 
 Logits = npt.NDArray[np.float32]
 

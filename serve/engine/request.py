@@ -6,7 +6,7 @@ Token ids go in, text and token ids come out. Knows neither chat nor HTTP nor ll
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence  # noqa: TC003  # msgspec reads the field types
 
 import msgspec
 

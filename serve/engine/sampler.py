@@ -13,8 +13,7 @@ from __future__ import annotations
 import ctypes
 import math
 import secrets
-from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +21,11 @@ import numpy.typing as npt
 from serve.engine.errors import InvalidSamplingError
 from serve.engine.native import library
 from serve.engine.penalties import Bias, Penalties
-from serve.engine.request import SamplingParams
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from serve.engine.request import SamplingParams
 
 Logits = npt.NDArray[np.float32]
 

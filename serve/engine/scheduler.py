@@ -14,12 +14,15 @@ urgency   While a FIM sequence decodes its first tokens, lower prefills wait (un
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from serve.engine.batch import Span
-from serve.engine.chunking import RowCosts
 from serve.engine.request import FinishReason, Priority
 from serve.engine.sequence import Sequence, Status
-from serve.engine.slots import Seating, SlotTable
+
+if TYPE_CHECKING:
+    from serve.engine.chunking import RowCosts
+    from serve.engine.slots import Seating, SlotTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,13 @@ neither priorities nor llama_cpp. A seat is free or used, never both.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence as Many
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from serve.engine.sequence import Sequence
+if TYPE_CHECKING:
+    from collections.abc import Sequence as Many
 
-MIN_SHARED_TOKENS = 16  # fewer are read again sooner than they are worth a copy
+    from serve.engine.sequence import Sequence
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ class SlotTable:
         """Give a sequence the free seat that saves most reading, and say what to move."""
         seating = self._choose(sequence)
         slot = self.slots[seating.seq_id]
-        assert slot.sequence is None
+        assert slot.sequence is None  # noqa: S101  # invariant
         slot.sequence, slot.held_token_ids = sequence, []
         sequence.seq_id = seating.seq_id
         sequence.num_computed = seating.num_cached
@@ -76,7 +77,7 @@ class SlotTable:
         if self._may_take_over(home, shared[home.seq_id], shared[best]):
             return Seating(sequence, home.seq_id, shared[home.seq_id])
         oldest = min(free, key=lambda slot: (bool(slot.held_token_ids), slot.released))
-        if not self._can_trim or shared[best] < MIN_SHARED_TOKENS:
+        if not self._can_trim or not shared[best]:
             return Seating(sequence, oldest.seq_id, 0)
         if oldest.seq_id == best:
             return Seating(sequence, best, shared[best])
@@ -97,7 +98,7 @@ class SlotTable:
     def release(self, sequence: Sequence, *, keep_cells: bool) -> None:
         """Free a seat; its cells stay for the next prompt that begins the same way, or go."""
         slot = self.slots[sequence.seq_id]
-        assert slot.sequence is sequence
+        assert slot.sequence is sequence  # noqa: S101  # invariant
         slot.held_token_ids = sequence.token_ids[: sequence.num_computed] if keep_cells else []
         slot.sequence = None
         slot.released = next(self._releases)

@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from serve.engine.sequence import Sequence
-from serve.engine.slots import SlotTable
+if TYPE_CHECKING:
+    from serve.engine.sequence import Sequence
+    from serve.engine.slots import SlotTable
 
 
 class SlotStats(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,10 +7,12 @@ contexts nor sequences.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from serve.engine.native import library
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 NO_TOKEN = -1  # LLAMA_TOKEN_NULL
 

@@ -7,57 +7,26 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from collections.abc import Sequence as Many
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
-
-from serve.engine.batch import Batch, Outcome, Span, build_batch
+from serve.engine.batch import Outcome, build_batch
 from serve.engine.errors import DecodeError
 from serve.engine.generation import Outbox
-from serve.engine.lane import Lane
 from serve.engine.mailbox import Mailbox
 from serve.engine.request import FinishReason
-from serve.engine.scheduler import Plan, Scheduler
 from serve.engine.sequence import Sequence, Status
-from serve.engine.slots import Seating
 from serve.engine.stats import Counters
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Sequence as Many
+
+    from serve.engine.decoder import Decoder
+    from serve.engine.lane import Lane
+    from serve.engine.scheduler import Plan, Scheduler
+    from serve.engine.slots import Seating
+
 logger = logging.getLogger(__name__)
-
-
-class Abort(Protocol):
-    """A flag that stops a running decode."""
-
-    def raise_(self) -> None:
-        """Stop it; any thread."""
-
-    def lower(self) -> None:
-        """Let decodes run."""
-
-
-class Decoder(Protocol):
-    """What the worker asks of a model; `Model` and the tests' fake have it."""
-
-    abort: Abort
-    can_trim: bool
-
-    def decode(self, batch: Batch) -> Outcome:
-        """Compute a batch. Raises: DecodeError."""
-
-    def logits(self, row: int) -> npt.NDArray[np.float32]:
-        """Return a view of a row's logits, valid until the next decode."""
-
-    def trim(self, seq_id: int, start: int) -> None:
-        """Drop the cells from `start` on."""
-
-    def copy(self, source: int, target: int, stop: int) -> None:
-        """Share the first `stop` cells with an empty sequence."""
-
-    def end_position(self, seq_id: int) -> int:
-        """Return how many positions have cells."""
 
 
 class Worker:

@@ -1,0 +1,83 @@
+"""`python -m clients`: pick a command, turn errors into one line and an exit status.
+
+Status 0 is success, 1 a check that failed or a server that did, 2 a mistake of the caller.
+Knows no command's work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+
+from clients.errors import (
+    AuthenticationError,
+    BadRequestError,
+    ClientError,
+    NotFoundError,
+    UnreachableError,
+    UsageError,
+)
+
+COMMANDS = {
+    "chat": "ask a question, or talk at the terminal",
+    "complete": "continue a prompt",
+    "fim": "fill the gap at FILE:LINE[:COL]",
+    "models": "list what the server offers",
+    "doctor": "check a server and measure it",
+}
+EPILOG = """\
+examples:
+  python -m clients chat "Write a function that parses ISO dates."
+  git diff | python -m clients chat --stdin "Review this."
+  python -m clients fim src/app.py:42
+  python -m clients doctor --base-url http://127.0.0.1:11434/v1 --json
+
+Any OpenAI-compatible server will do.
+"""
+CALLERS_MISTAKES = (
+    UsageError,
+    UnreachableError,
+    AuthenticationError,
+    BadRequestError,
+    NotFoundError,
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    args = build_parser().parse_args(argv)
+    try:
+        status: int = importlib.import_module(f"clients.commands.{args.command}").run(args)
+        sys.stdout.flush()
+    except ClientError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2 if isinstance(error, CALLERS_MISTAKES) else 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return 130
+    except BrokenPipeError:
+        # The reader of our output left, as `head` does; Python must not flush into it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="python -m clients",
+        description="Use and measure an OpenAI-compatible server.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, phrase in COMMANDS.items():
+        subparser = commands.add_parser(name, help=phrase, description=phrase + ".")
+        importlib.import_module(f"clients.commands.{name}").add_parser(subparser)
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

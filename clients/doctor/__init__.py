@@ -1,0 +1,1 @@
+"""Check a server's abilities, measure it, and say what to change."""

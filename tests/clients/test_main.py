@@ -1,0 +1,92 @@
+"""Exit status, error lines and interrupts of the command line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clients.__main__ import main
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def test_an_unreachable_server_is_one_line_with_url_and_remedy(capsys):
+    assert main(["chat", "hi", "--base-url", "http://127.0.0.1:9/v1"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "http://127.0.0.1:9/v1" in err
+    assert "python -m serve" in err
+    assert err.count("\n") == 1
+
+
+def test_a_wrong_key_is_a_mistake_of_the_caller(fake_server, capsys, monkeypatch):
+    fake_server.api_key = "right"
+    monkeypatch.setenv("EDGESMITH_API_KEY", "wrong")
+    assert main(["models", "--base-url", fake_server.base_url]) == 2
+    assert "invalid_api_key" in capsys.readouterr().err
+
+
+def test_a_key_file_wins_over_the_environment(fake_server, tmp_path, monkeypatch):
+    fake_server.api_key = "right"
+    monkeypatch.setenv("EDGESMITH_API_KEY", "wrong")
+    key = tmp_path / "key"
+    key.write_text("right\n")
+    flags = ["--base-url", fake_server.base_url, "--api-key-file", str(key)]
+    assert main(["models", *flags]) == 0
+
+
+@pytest.mark.parametrize("content", [None, "", "\n"])
+def test_a_key_file_that_holds_no_key_is_named(tmp_path, capsys, content):
+    key = tmp_path / "key"
+    if content is not None:
+        key.write_text(content)
+    assert main(["models", "--api-key-file", str(key)]) == 2
+    assert str(key) in capsys.readouterr().err
+
+
+def test_a_server_that_fails_is_status_1(fake_server, capsys):
+    fake_server.cuts_stream = True
+    assert main(["complete", "x", "--base-url", fake_server.base_url]) == 1
+    assert "before the answer was complete" in capsys.readouterr().err
+
+
+def test_a_timeout_that_makes_no_sense_is_refused(capsys):
+    assert main(["models", "--timeout", "0"]) == 2
+    assert "must be above 0" in capsys.readouterr().err
+
+
+def test_models_as_text_and_as_json(fake_server, capsys):
+    assert main(["models", "--base-url", fake_server.base_url]) == 0
+    assert capsys.readouterr().out == "tiny\t2048 tokens\n"
+    assert main(["models", "--json", "--base-url", fake_server.base_url]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["id"] == "tiny"
+
+
+def test_a_reader_that_leaves_early_is_no_error(fake_server):
+    fake_server.is_endless = True
+    command = [sys.executable, "-m", "clients", "complete", "x", "--base-url", fake_server.base_url]
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.read(10)
+        process.stdout.close()
+        assert process.wait(timeout=60) == 0
+        assert process.stderr.read() == b""
+
+
+def test_interrupting_leaves_cleanly_and_stops_the_server(fake_server):
+    import signal
+
+    fake_server.is_endless = True
+    command = [sys.executable, "-m", "clients", "complete", "x", "--base-url", fake_server.base_url]
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        process.stdout.read(10)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    assert fake_server.client_left.wait(timeout=30)

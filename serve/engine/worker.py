@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Sequence as Many
 
+    from serve.engine.batch import Batch, Span
     from serve.engine.decoder import Decoder
     from serve.engine.lane import Lane
     from serve.engine.scheduler import Plan, Scheduler

@@ -1,0 +1,194 @@
+"""A model that can be checked: its next token depends on every cell it holds, in order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from serve.engine.batch import Outcome
+from serve.engine.chunking import RowCosts
+from serve.engine.errors import DecodeError
+from serve.engine.generation import Generation
+from serve.engine.lane import Lane
+from serve.engine.request import (
+    Finished,
+    GenerationRequest,
+    Priority,
+    SamplingParams,
+    TextDelta,
+)
+from serve.engine.scheduler import Limits, Scheduler
+from serve.engine.sequence import Sequence
+from serve.engine.slots import SlotTable
+from serve.engine.worker import Worker
+
+END = 0
+N_VOCAB = 256
+GREEDY = SamplingParams(temperature=0)
+
+
+class FakeVocabulary:
+    def token_bytes(self, token_id):
+        return bytes([token_id])
+
+    def text_bytes(self, token_id):
+        return b"" if token_id == END else bytes([97 + token_id % 26])
+
+
+class FakeFlag:
+    def __init__(self):
+        self.is_raised = False
+
+    def raise_(self):
+        self.is_raised = True
+
+    def lower(self):
+        self.is_raised = False
+
+
+class FakeModel:
+    """Holds cells as lists and refuses any row that is not the next position of its sequence."""
+
+    def __init__(self, *, n_batch=64, n_cells=10_000, can_trim=True):
+        self.n_batch = n_batch
+        self.n_cells = n_cells
+        self.can_trim = can_trim
+        self.abort = FakeFlag()
+        self.cells = {}
+        self.batches = []  # one list of (seq_id, position, token_id) per computed batch
+        self.during_decode = lambda rows: None
+        self._logits = {}
+
+    @staticmethod
+    def next_token(token_ids):
+        mixed = 17
+        for token_id in token_ids:
+            mixed = (mixed * 31 + token_id + 1) % 65_521
+        return mixed % N_VOCAB
+
+    def decode(self, batch):
+        rows = list(zip(batch.seq_ids, batch.positions, batch.token_ids, strict=True))
+        assert 0 < len(rows) <= self.n_batch
+        if sum(map(len, self.cells.values())) + len(rows) > self.n_cells:
+            return Outcome.NO_CELLS
+        self.during_decode(rows)
+        if self.abort.is_raised:
+            return Outcome.ABORTED
+        self._logits = {}
+        for row, (seq_id, position, token_id) in enumerate(rows):
+            held = self.cells.setdefault(seq_id, [])
+            assert position == len(held), f"sequence {seq_id} was fed {position} after {len(held)}"
+            held.append(token_id)
+            if batch.wants_logits[row]:
+                self._logits[row] = np.zeros(N_VOCAB, np.float32)
+                self._logits[row][self.next_token(held)] = 9.0
+        self.batches.append(rows)
+        return Outcome.DONE
+
+    def logits(self, row):
+        return self._logits[row]
+
+    def trim(self, seq_id, start):
+        held = self.cells.setdefault(seq_id, [])
+        if not self.can_trim and 0 < start < len(held):
+            raise DecodeError("cannot be cut")
+        del held[start:]
+
+    def copy(self, source, target, stop):
+        assert not self.cells.get(target)
+        assert stop <= len(self.cells[source])
+        self.cells[target] = self.cells[source][:stop]
+
+    def end_position(self, seq_id):
+        return len(self.cells.get(seq_id, []))
+
+
+class FakeLoop:
+    """Runs what would be run on the event loop at once."""
+
+    def call_soon_threadsafe(self, function, *args):
+        function(*args)
+
+
+class Harness:
+    """A worker whose steps the test takes itself, on a clock that the test moves."""
+
+    def __init__(self, *, n_slots=4, fim_slots=1, aging_seconds=2.0, **model):
+        self.model = FakeModel(**model)
+        self.now = 0.0
+        self.loop = FakeLoop()
+        self.slots = SlotTable(n_slots + fim_slots, can_trim=self.model.can_trim)
+        self.costs = RowCosts()
+        limits = Limits(
+            max_rows=self.model.n_batch,
+            n_cells=self.model.n_cells,
+            num_general=n_slots,
+            aging_seconds=aging_seconds,
+        )
+        self.scheduler = Scheduler(self.slots, self.costs, limits)
+        self.worker = Worker(self.model, self.scheduler, lambda: self.now)
+        self.generations = []
+
+    def request(self, prompt, *, priority=Priority.INTERACTIVE, **fields):
+        fields.setdefault("sampling", GREEDY)
+        return GenerationRequest(prompt_token_ids=list(prompt), priority=priority, **fields)
+
+    def submit(self, prompt, *, context_length=1000, event_limit=10_000, loop=None, **fields):
+        request = self.request(prompt, **fields)
+        sequence = Sequence(request, context_length=context_length, now=self.now)
+        generation = Generation(
+            sequence, loop or self.loop, event_limit=event_limit, wake_worker=self.worker.wake
+        )
+        self.worker.submit(Lane(generation, FakeVocabulary(), frozenset({END})))
+        self.generations.append(generation)
+        return generation
+
+    def step(self, seconds=0.01):
+        self.now += seconds
+        self.worker.step()
+
+    def run(self, limit=10_000):
+        for _ in range(limit):
+            if not self.scheduler.has_work and not self.worker.mailbox._lanes:
+                return
+            self.step()
+        raise AssertionError("the work does not end")
+
+    @staticmethod
+    def events(generation):
+        queue = generation._events
+        return [queue.get_nowait() for _ in range(queue.qsize())]
+
+    @staticmethod
+    def tokens(events):
+        return [i for event in events if isinstance(event, TextDelta) for i in event.token_ids]
+
+    @staticmethod
+    def finished(events):
+        assert [isinstance(event, Finished) for event in events].count(True) == 1
+        assert isinstance(events[-1], Finished)
+        return events[-1]
+
+    def expected(self, prompt, max_tokens, context_length=1000):
+        """Return what the model says after `prompt` when it is alone."""
+        token_ids = list(prompt)
+        while len(token_ids) - len(prompt) < max_tokens and len(token_ids) < context_length:
+            token_ids.append(self.model.next_token(token_ids))
+            if token_ids[-1] == END:
+                break
+        return token_ids[len(prompt) :]
+
+    def check_seats(self):
+        used = [slot for slot in self.slots.slots if slot.sequence is not None]
+        assert {slot.sequence for slot in used} == set(self.scheduler.running)
+        for slot in used:
+            assert slot.sequence.seq_id == slot.seq_id
+            assert not slot.held_token_ids
+        assert not set(self.scheduler.waiting) & set(self.scheduler.running)
+        for slot in self.slots.slots:
+            assert self.model.cells.get(slot.seq_id, []) == slot.token_ids()
+
+
+@pytest.fixture(scope="session")
+def make_harness():
+    return Harness

@@ -16,7 +16,7 @@ from litestar.datastructures import State
 from litestar.middleware import DefineMiddleware
 from litestar.openapi import OpenAPIConfig
 
-from serve.api import chat, completions, models, native_state, native_text
+from serve.api import chat, completions, models, native_completion, native_state, native_text
 from serve.api.access import KeyCheck, add_request_id, request_id
 from serve.api.errors import HANDLERS
 from serve.api.sampling import defaults
@@ -45,6 +45,8 @@ ROUTES = [
     native_text.apply_template,
     native_text.tokenize,
     native_text.detokenize,
+    native_completion.completion,
+    native_completion.infill,
 ]
 
 

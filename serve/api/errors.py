@@ -106,13 +106,8 @@ def describe(error: Exception) -> Failure:
             return _engine_failure(error)
         case ChatError():
             return _failure(400, str(error), param=getattr(error, "param", None))
-        case ValidationException():
-            return _validation_failure(error)
-        case HTTPException(status_code=404 | 405):
-            message = f"{error.detail}; /schema lists the routes and methods of this server"
-            return _failure(error.status_code, message, headers=error.headers)
         case HTTPException():
-            return _failure(error.status_code, error.detail, headers=error.headers)
+            return _http_failure(error)
     return _failure(500, f"the server failed on this request: {type(error).__name__}")
 
 
@@ -153,6 +148,15 @@ def _engine_failure(error: EngineError) -> Failure:
         case EngineClosedError():
             return _failure(503, str(error), code="shutting_down", headers={"Retry-After": "5"})
     return _failure(500, str(error), code="engine_error")
+
+
+def _http_failure(error: HTTPException) -> Failure:
+    message = error.detail
+    if isinstance(error, ValidationException):
+        return _validation_failure(error)
+    if error.status_code in {404, 405}:
+        message += "; /schema lists the routes and methods of this server"
+    return _failure(error.status_code, message, headers=error.headers)
 
 
 def _validation_failure(error: ValidationException) -> Failure:

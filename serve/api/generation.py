@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -16,12 +16,22 @@ from serve.api.errors import GenerationFailedError
 from serve.engine.request import Event, Finished, FinishReason, TokenLogprob
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 
     from serve.engine.engine import Engine, Generation
     from serve.engine.request import GenerationRequest
 
 _PENDING_EVENTS = 32
+
+
+class Answer(Protocol):
+    """What is read: the engine's generation, or one that ends earlier."""
+
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """Return the events, `Finished` last."""
+
+    def cancel(self) -> None:
+        """Stop it; any number of times."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,16 +63,14 @@ def submit(engine: Engine, requests: Iterable[GenerationRequest]) -> list[Genera
     return generations
 
 
-def cancel(generations: Iterable[Generation]) -> None:
+def cancel(generations: Iterable[Answer]) -> None:
     """Stop what still runs."""
     for generation in generations:
         generation.cancel()
 
 
-async def collect(
-    generation: Generation, *, enough: Callable[[str], bool] | None = None
-) -> Outcome:
-    """Wait for a whole answer; `enough` sees the text so far and may end it early.
+async def collect(answer: Answer) -> Outcome:
+    """Wait for a whole answer.
 
     Raises:
         GenerationFailedError: the engine gave up.
@@ -71,25 +79,22 @@ async def collect(
     token_ids: list[int] = []
     logprobs: list[TokenLogprob] = []
     finished: Finished | None = None
-    satisfied = False
-    async for event in generation:
+    async for event in answer:
         if isinstance(event, Finished):
             finished = event
             continue
         texts.append(event.text)
         token_ids.extend(event.token_ids)
         logprobs.extend(event.logprobs)
-        if enough is not None and not satisfied and enough("".join(texts)):
-            satisfied = True
-            generation.cancel()
-    if not satisfied:
-        finished = completed(finished)
-    elif finished is None:
-        raise GenerationFailedError("the engine ended the answer without a last event")
-    return Outcome(text="".join(texts), token_ids=token_ids, logprobs=logprobs, finished=finished)
+    return Outcome(
+        text="".join(texts),
+        token_ids=token_ids,
+        logprobs=logprobs,
+        finished=completed(finished),
+    )
 
 
-async def collect_all(generations: Sequence[Generation]) -> list[Outcome]:
+async def collect_all(generations: Sequence[Answer]) -> list[Outcome]:
     """Wait for every answer, in order; if one fails the rest are stopped."""
     try:
         return list(await asyncio.gather(*(collect(generation) for generation in generations)))
@@ -111,7 +116,7 @@ def completed(finished: Finished | None) -> Finished:
 
 
 async def merged(
-    generations: Sequence[Generation], *, ping_seconds: float
+    generations: Sequence[Answer], *, ping_seconds: float
 ) -> AsyncGenerator[tuple[int, Event] | None, None]:
     """Yield (index, event) as they come, and None whenever `ping_seconds` bring nothing.
 
@@ -144,7 +149,7 @@ async def merged(
 
 
 async def _pump(
-    index: int, generation: Generation, queue: asyncio.Queue[tuple[int, Event | Exception]]
+    index: int, generation: Answer, queue: asyncio.Queue[tuple[int, Event | Exception]]
 ) -> None:
     try:
         async for event in generation:

@@ -59,7 +59,8 @@ def _read(served: Served, prompt: str | list[int], suffix: str | None) -> Prompt
         check_ids(prompt, served.engine.model_info.n_vocab, param="prompt")
     text = prompt if isinstance(prompt, str) else served.engine.detokenize(prompt)
     if suffix:
-        token_ids = lay_out(served.fim_tokens(), served.tokenize_plain, prefix=text, suffix=suffix)
+        laid_out = lay_out(served.fim_tokens(), served.tokenize_plain, prefix=text, suffix=suffix)
+        token_ids = laid_out.token_ids
     elif isinstance(prompt, str):
         token_ids = served.tokenize_rendered(text)
     else:

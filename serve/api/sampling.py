@@ -4,7 +4,7 @@ A field the client left out comes from the configuration, else from the GGUF's `
 metadata, else from `CODE`. Knows no dialect: each schema that samples has the fields of `Sampling`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -79,6 +79,24 @@ def to_params(
         logit_bias=_biases(asked.logit_bias or {}, limits.logit_bias),
         logprobs=logprobs,
     )
+
+
+_NEUTRAL: dict[str, tuple[str, float]] = {
+    "top_k": ("top_k", 0),
+    "top_p": ("top_p", 1.0),
+    "min_p": ("min_p", 0.0),
+    "typ_p": ("typical_p", 1.0),
+}
+
+
+def only(params: SamplingParams, samplers: Sequence[str]) -> SamplingParams:
+    """Switch off the filters that llama.cpp's `samplers` list leaves out.
+
+    The temperature stays: the list of an editor names `infill`, which picks among likely tokens
+    nearly greedily, and a low temperature is what stands for it here.
+    """
+    off = dict(neutral for name, neutral in _NEUTRAL.items() if name not in samplers)
+    return msgspec.structs.replace(params, **off)
 
 
 def _biases(biases: Mapping[str, float], limit: int) -> dict[int, float]:

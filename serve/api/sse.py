@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from litestar.response.base import ASGIResponse
     from litestar.types import Receive, Send
 
-    from serve.engine.engine import Generation
+    from serve.api.generation import Answer
 
     Chunks = AsyncGenerator[msgspec.Struct | dict[str, Any] | None, None]
 
@@ -36,34 +36,32 @@ class EventStream(Response[Any]):
     Headers go out at once: clients wait for those with a time-out of their own.
     """
 
-    def __init__(
-        self, chunks: Chunks, generations: Sequence[Generation], *, done: bytes = DONE
-    ) -> None:
+    def __init__(self, chunks: Chunks, answers: Sequence[Answer], *, done: bytes = DONE) -> None:
         """`done` ends a stream that is complete; b"" for dialects that just close."""
         super().__init__(b"")
         self._frames = _frames(chunks, done)
-        self._generations = generations
+        self._answers = answers
 
     def to_asgi_response(self, *_: Any, **__: Any) -> ASGIResponse:
         """Return the ASGI response; Litestar calls this."""
         response = _CancellingResponse(
             iterator=self._frames, media_type="text/event-stream", headers=HEADERS, status_code=200
         )
-        response.generations = self._generations
+        response.answers = self._answers
         return response
 
 
 class _CancellingResponse(ASGIStreamingResponse):
     """Litestar's own stops writing when the client goes; this one also stops the engine."""
 
-    generations: Sequence[Generation] = ()
+    answers: Sequence[Answer] = ()
 
     async def send_body(self, send: Send, receive: Receive) -> None:
         """Send until done or disconnected."""
         try:
             await super().send_body(send, receive)
         finally:
-            cancel(self.generations)
+            cancel(self.answers)
 
 
 async def _frames(chunks: Chunks, done: bytes) -> AsyncGenerator[bytes, None]:

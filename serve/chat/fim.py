@@ -37,6 +37,13 @@ class FimTokens(msgspec.Struct, frozen=True, kw_only=True):
         return None not in {self.prefix, self.suffix, self.middle}
 
 
+class FimPrompt(msgspec.Struct, frozen=True, kw_only=True):
+    """The prompt, and whether text around the cursor had to be left out."""
+
+    token_ids: list[int]
+    is_cut: bool
+
+
 class ExtraFile(msgspec.Struct, frozen=True, kw_only=True):
     """A chunk of another file that the editor thinks is related."""
 
@@ -52,7 +59,7 @@ def lay_out(
     suffix: str,
     extra: Sequence[ExtraFile] = (),
     max_tokens: int | None = None,
-) -> list[int]:
+) -> FimPrompt:
     """Return the prompt, at most `max_tokens` long.
 
     What does not fit is left out farthest from the cursor first: the first extra files, then the
@@ -69,10 +76,14 @@ def lay_out(
     before, after = tokenize(prefix), tokenize(suffix)
     bos = [] if tokens.bos is None else [tokens.bos]
     room = None if max_tokens is None else max_tokens - len(bos) - 3
+    num_near = len(before) + len(after)
     before, after = _trim(before, after, room)
     near = [tokens.prefix, *before, tokens.suffix, *after, tokens.middle]
     left = None if room is None else room - len(before) - len(after)
-    return [*bos, *_context(tokens, tokenize, extra, left), *near]
+    return FimPrompt(
+        token_ids=[*bos, *_context(tokens, tokenize, extra, left), *near],
+        is_cut=len(before) + len(after) < num_near,
+    )
 
 
 def _trim(before: list[int], after: list[int], room: int | None) -> tuple[list[int], list[int]]:

@@ -1,0 +1,207 @@
+"""POST /completion and /infill: llama.cpp's own dialect, which llama.vim and others speak."""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, post
+
+from serve.api import asked
+from serve.api.access import request_id
+from serve.api.cutoff import BoundedAnswer, Cutoff
+from serve.api.disconnect import unless_disconnected
+from serve.api.errors import InvalidRequestError
+from serve.api.generation import Outcome, collect_all, copies, merged, submit
+from serve.api.native_schemas import (
+    InfillRequest,
+    NativeCompletion,
+    NativeCompletionRequest,
+    NativePiece,
+    NativeRequest,
+    Probability,
+)
+from serve.api.prompts import check_ids
+from serve.api.response_fields import pick
+from serve.api.sampling import only, to_params
+from serve.api.served import Served, off_loop, served_by
+from serve.api.sse import EventStream
+from serve.api.usage import timings
+from serve.chat.fim import FimPrompt, lay_out
+from serve.engine.request import Finished, FinishReason, GenerationRequest, TokenLogprob, TopLogprob
+
+_ANSWER_SHARE = 4
+"""One part in so many of the context is kept for the answer when an infill sets no limit."""
+
+
+@post("/completion", status_code=200)
+async def completion(
+    request: Request[Any, Any, Any], data: NativeCompletionRequest
+) -> Response[NativeCompletion]:
+    """Continue a prompt."""
+    served = served_by(request)
+    token_ids = await off_loop(len(str(data.prompt)), lambda: _read_prompt(served, data.prompt))
+    prompt = FimPrompt(token_ids=token_ids, is_cut=False)
+    return await _answer(request, data, prompt, fim=served.is_fim(token_ids))
+
+
+@post("/infill", status_code=200)
+async def infill(
+    request: Request[Any, Any, Any], data: InfillRequest
+) -> Response[NativeCompletion]:
+    """Write what belongs at the cursor."""
+    served = served_by(request)
+    extra = data.input_extra or []
+    size = len(data.input_prefix) + len(data.input_suffix) + sum(len(each.text) for each in extra)
+    prompt = await off_loop(size, lambda: _lay_out(served, data))
+    return await _answer(request, data, prompt, fim=True)
+
+
+async def _answer(
+    request: Request[Any, Any, Any], data: NativeRequest, prompt: FimPrompt, *, fim: bool
+) -> Response[Any]:
+    served = served_by(request)
+    answers = _start(served, data, prompt, fim=fim, name=request_id(request.scope))
+    if data.stream:
+        return EventStream(_chunks(served, data, prompt, answers), answers, done=b"")
+    outcomes = await unless_disconnected(request, collect_all(answers))
+    bodies = [
+        pick(_completion(served, data, prompt, index, outcome), data.response_fields)
+        for index, outcome in enumerate(outcomes)
+    ]
+    return Response(bodies[0] if len(bodies) == 1 else bodies)
+
+
+def _start(
+    served: Served, data: NativeRequest, prompt: FimPrompt, *, fim: bool, name: str
+) -> list[BoundedAnswer]:
+    """Check and submit; every refusal happens here, before any header."""
+    _refuse(data)
+    limits = served.settings.limits
+    n = asked.choices(data.n_cmpl, limits)
+    limit = asked.max_tokens(data.n_predict)
+    sampling = to_params(data, served.sampling, limits, logprobs=data.n_probs or None)
+    first = GenerationRequest(
+        prompt_token_ids=prompt.token_ids,
+        sampling=only(sampling, data.samplers) if data.samplers else sampling,
+        stop=asked.stop_strings(data.stop, limits),
+        max_tokens=limit,
+        priority=asked.priority(limit, None, fim=fim),
+        ignore_eos=bool(data.ignore_eos),
+        request_id=name,
+    )
+    seconds = data.t_max_predict_ms / 1000 if data.t_max_predict_ms > 0 else None
+    cutoff = Cutoff(n_indent=data.n_indent, seconds=seconds)
+    return [BoundedAnswer(each, cutoff) for each in submit(served.engine, copies(first, n))]
+
+
+def _refuse(data: NativeRequest) -> None:
+    asked.refuse_constraints(None, data.grammar, data.json_schema)
+    if any(adapter.get("scale", 1) for adapter in data.lora or []):
+        raise InvalidRequestError(
+            "no adapter is loaded; merge it with `python -m quantize` and serve the result",
+            param="lora",
+        )
+
+
+def _read_prompt(served: Served, prompt: str | list[str | int]) -> list[int]:
+    """Return one prompt; in a list, text and ids follow each other."""
+    if isinstance(prompt, str):
+        return served.tokenize_rendered(prompt)
+    if sum(isinstance(each, str) for each in prompt) > 1 and not _has_ids(prompt):
+        raise InvalidRequestError(
+            "one prompt a request; /v1/completions takes several", param="prompt"
+        )
+    token_ids: list[int] = []
+    for each in prompt:
+        if isinstance(each, int):
+            token_ids.append(each)
+        elif token_ids:
+            token_ids += served.engine.tokenize(each, add_special=False, parse_special=True)
+        else:
+            token_ids += served.tokenize_rendered(each)
+    check_ids(token_ids, served.engine.model_info.n_vocab, param="prompt")
+    return token_ids
+
+
+def _has_ids(prompt: Sequence[str | int]) -> bool:
+    return any(isinstance(each, int) for each in prompt)
+
+
+def _lay_out(served: Served, data: InfillRequest) -> FimPrompt:
+    context = served.engine.model_info.context_length
+    limit = asked.max_tokens(data.n_predict)
+    share = context // _ANSWER_SHARE
+    return lay_out(
+        served.fim_tokens(),
+        served.tokenize_plain,
+        prefix=data.input_prefix + data.prompt,
+        suffix=data.input_suffix,
+        extra=data.input_extra or (),
+        max_tokens=context - (share if limit is None else min(max(limit, 1), share)),
+    )
+
+
+def _completion(
+    served: Served, data: NativeRequest, prompt: FimPrompt, index: int, outcome: Outcome
+) -> NativeCompletion:
+    finished = outcome.finished
+    return NativeCompletion(
+        index=index,
+        content=outcome.text,
+        tokens=outcome.token_ids if data.return_tokens else [],
+        model=served.model_id,
+        tokens_predicted=finished.num_completion_tokens,
+        tokens_evaluated=finished.num_prompt_tokens,
+        tokens_cached=finished.num_prompt_tokens + finished.num_completion_tokens,
+        has_new_line="\n" in outcome.text,
+        truncated=prompt.is_cut,
+        stop_type=_stop_type(finished),
+        stopping_word=finished.stop_text or "",
+        timings=timings(finished),
+        completion_probabilities=_probabilities(outcome.logprobs),
+    )
+
+
+async def _chunks(
+    served: Served, data: NativeRequest, prompt: FimPrompt, answers: Sequence[BoundedAnswer]
+) -> AsyncGenerator[NativePiece | NativeCompletion | None, None]:
+    events = merged(answers, ping_seconds=served.settings.server.ping_seconds)
+    async with aclosing(events):
+        async for item in events:
+            if item is None:
+                yield None
+                continue
+            index, event = item
+            if isinstance(event, Finished):
+                rest = Outcome(text="", token_ids=[], logprobs=[], finished=event)
+                yield _completion(served, data, prompt, index, rest)
+            elif event.text or event.logprobs:
+                yield NativePiece(
+                    index=index,
+                    content=event.text,
+                    tokens=list(event.token_ids),
+                    completion_probabilities=_probabilities(event.logprobs),
+                )
+
+
+def _stop_type(finished: Finished) -> str:
+    if finished.reason is FinishReason.LENGTH:
+        return "limit"
+    return "word" if finished.stop_text else "eos"
+
+
+def _probabilities(logprobs: Sequence[TokenLogprob]) -> list[Probability] | msgspec.UnsetType:
+    if not logprobs:
+        return msgspec.UNSET
+    return [
+        _probability(each, top_logprobs=[_probability(top) for top in each.top])
+        for each in logprobs
+    ]
+
+
+def _probability(each: TokenLogprob | TopLogprob, **more: list[Probability]) -> Probability:
+    text = each.text.decode("utf-8", errors="replace")
+    return Probability(
+        id=each.token_id, token=text, bytes=list(each.text), logprob=each.logprob, **more
+    )

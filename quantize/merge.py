@@ -133,9 +133,9 @@ def _require_targets(base: Path, shards: dict[str, list[str]], pairs: dict[str, 
 
 def _chosen_dtype(base: Path, wanted: str) -> str:
     settings = json.loads((base / "config.json").read_text(encoding="utf-8"))
-    if settings.get("quantization_config"):
+    if quantization := settings.get("quantization_config"):
         raise MergeError(
-            f"the base {base} is quantized itself ({settings['quantization_config'].get('quant_method')}); "
+            f"the base {base} is quantized itself ({quantization.get('quant_method')}); "
             "merging needs its 16-bit weights"
         )
     if wanted != "auto":

@@ -169,9 +169,7 @@ def _from_hub(reference: str) -> Path:
 def _from_hf(path: Path) -> Source:
     files = folder_files(path)
     if not any(file.suffix == ".safetensors" for _, file in files):
-        raise SourceError(
-            f"{path} has a config.json but no .safetensors weights; only those are read"
-        )
+        raise SourceError(f"{path} has a config.json but no weights as .safetensors")
     digest = sha256_folder(files)
     settings = json.loads((path / "config.json").read_text(encoding="utf-8"))
     return Source(

@@ -1,0 +1,172 @@
+"""Quantize, verify, measure and recommend from the command line."""
+
+import argparse
+import errno
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from quantize import run as runs
+from quantize.config import QuantizeConfig, load_config
+from quantize.errors import QuantizeError
+
+_EXAMPLES = """\
+examples:
+  python -m quantize                                  the newest finetune run, five types
+  python -m quantize --types f16,q8_0,q4_k_m
+  python -m quantize --from models/MyModel-HF --set measure.scored_tokens=2048
+  python -m quantize --from model.gguf --types q4_k_m
+  python -m quantize verify runs/quantize/RUN
+  python -m quantize recommend runs/quantize/RUN --ram 4G --context 8192
+
+The run directory is printed on stdout. An interrupted command, given again, resumes.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    options = _parser().parse_args(arguments)
+    try:
+        status: int = options.handler(options)
+    except QuantizeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print("error: the disk is full; nothing unfinished will be used", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes", file=sys.stderr)
+        return 130
+    return status
+
+
+def _quantize(options: argparse.Namespace) -> int:
+    from quantize.pipeline import Options, execute
+    from quantize.plan import plan
+
+    config = _config(options)
+    home, reason = runs.home()
+    runs.say(f"runs: {home / 'runs'} ({reason})")
+    work = plan(options.source, config, force=options.force)
+    if options.dry_run:
+        runs.say(f"types: {', '.join(entry.name for entry in work.types)}")
+        runs.say(f"configuration {work.config_hash[:8]}; nothing was written")
+        print(work.existing or work.unfinished or "new run")
+        return 0
+    steps = Options(
+        force=options.force, measure=not options.no_measure, verify=not options.no_verify
+    )
+    print(execute(work, steps))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from quantize.pipeline import verify_run
+
+    checked = verify_run(options.run, _config(options))
+    for check in checked.checks:
+        mark = "ok  " if check.passed else "FAIL"
+        print(f"{mark} {check.hop}: {check.name}: {check.detail}")
+    checked.require()
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> int:
+    from quantize.measure import FILE
+    from quantize.pipeline import measure_run
+
+    measure_run(options.run, _config(options))
+    print(options.run / FILE)
+    return 0
+
+
+def _recommend(options: argparse.Namespace) -> int:
+    from quantize.pipeline import recommend_run
+
+    chosen = recommend_run(options.run, _config(options), ram=options.ram, context=options.context)
+    if chosen.file is None:
+        return 1
+    print(options.run / chosen.file)
+    return 0
+
+
+def _types(_options: argparse.Namespace) -> int:
+    from quantize.quant_types import aliases, table
+
+    for entry in table().values():
+        needs = "  needs an importance matrix" if entry.needs_imatrix else ""
+        print(f"{entry.name:10} {entry.description}{needs}")
+    for short, name in aliases().items():
+        print(f"{short:10} means {name}")
+    return 0
+
+
+def _config(options: argparse.Namespace) -> QuantizeConfig:
+    return load_config(options.config, options.set, getattr(options, "types", None))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m quantize",
+        description="Turn a fine-tuned model into measured and verified GGUF files.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_config(parser)
+    _add_quantize(parser)
+    commands = parser.add_subparsers(title="other commands", metavar="COMMAND")
+    verify = commands.add_parser("verify", help="check that no hop changed the model's behaviour")
+    measure = commands.add_parser("measure", help="measure a run's files on this machine")
+    recommend = commands.add_parser("recommend", help="choose the file to serve")
+    for command, handler in ((verify, _verify), (measure, _measure), (recommend, _recommend)):
+        command.add_argument("run", type=Path, metavar="RUN", help="a quantize run directory")
+        _add_config(command)
+        command.set_defaults(handler=handler)
+    recommend.add_argument("--ram", metavar="SIZE", help="memory for the server, such as 4G")
+    recommend.add_argument("--context", type=_positive, metavar="N", help="context in tokens")
+    types = commands.add_parser("types", help="list the quant types llama.cpp can write")
+    types.set_defaults(handler=_types)
+    parser.set_defaults(handler=_quantize)
+    return parser
+
+
+def _add_quantize(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="SOURCE",
+        help="a finetune run, a Hugging Face folder or a GGUF; default: the newest finetune run",
+    )
+    parser.add_argument(
+        "--types", metavar="LIST", help="comma-separated quant types; `types` lists them"
+    )
+    parser.add_argument("--force", action="store_true", help="make a new run even if one is there")
+    parser.add_argument("--no-measure", action="store_true", help="make the files only")
+    parser.add_argument(
+        "--no-verify", action="store_true", help="accept the files without the parity gate"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="check everything, write nothing")
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a TOML configuration")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="A.B=V",
+        help="override one key, such as measure.scored_tokens=2048; may be repeated",
+    )
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not a positive number")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,179 @@
+"""The whole stage: choose or make a run, verify it, complete it, measure it, recommend.
+
+A run is completed (its manifest written) only after the parity gate passed, so a file that does
+not behave like its model is never taken by the server. Measurements come after and stand beside.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import tomli_w
+
+from quantize import measure, recommend, report, verify
+from quantize.adapter import read_adapter
+from quantize.build import Builder, Built
+from quantize.config import QuantizeConfig, to_dict
+from quantize.errors import RunError
+from quantize.examples import read_examples
+from quantize.plan import STAGE, Plan, warnings
+from quantize.progress import Steps
+from quantize.record import manifest, provenance
+from quantize.resume import Ledger, discard_partial, locked
+from quantize.run import (
+    MANIFEST,
+    Manifest,
+    create,
+    read_manifest,
+    say,
+    write_atomically,
+    write_json,
+)
+from quantize.source import Source
+from quantize.source import resolve as resolve_source
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what the command line asks beyond the configuration."""
+
+    force: bool = False
+    measure: bool = True
+    verify: bool = True
+
+
+def execute(work: Plan, options: Options) -> Path:
+    """Carry out a plan and return the complete run."""
+    if work.existing is not None:
+        say(f"already done: {work.existing} (the same source, configuration and tools; --force)")
+        if options.verify and not (work.existing / verify.FILE).is_file():
+            verify_run(work.existing, work.config).require()
+        if options.measure:
+            measure_run(work.existing, work.config)
+        return work.existing
+    for warning in warnings(work.source):
+        say(f"warning: {warning}")
+    if work.unfinished is not None:
+        say(f"resuming {work.unfinished}")
+    run = work.unfinished or create(STAGE, work.config_hash)
+    with locked(run):
+        _complete(run, work, options)
+    if options.measure:
+        measure_run(run, work.config)
+    else:
+        recommend_run(run, work.config)
+    return run
+
+
+def measure_run(run: Path, config: QuantizeConfig) -> list[measure.Measurement]:
+    """Measure what is not known on this machine, recommend and write the report."""
+    written = read_manifest(run)
+    subjects = [measure.Subject(path=path, sha256=digest) for path, digest in _files(run, written)]
+    heldout = run / "heldout.jsonl"
+    done = measure.measure(
+        run, subjects, heldout if heldout.is_file() else None, config.measure, Steps(len(subjects))
+    )
+    for line in report.table(done):
+        say(line)
+    recommend_run(run, config)
+    return done
+
+
+def recommend_run(
+    run: Path, config: QuantizeConfig, *, ram: str | None = None, context: int | None = None
+) -> recommend.Recommendation:
+    """Choose a file, keep the choice and the report beside the run."""
+    written, bounds = read_manifest(run), config.recommend
+    machine_id, known = measure.machine_record()["id"], measure.read(run)
+    tokens = context or bounds.context
+    options = recommend.candidates(_files(run, written), known, machine_id, tokens)
+    chosen = recommend.recommend(
+        options, ram_bytes=recommend.parse_bytes(ram or bounds.ram), context=tokens, bounds=bounds
+    )
+    if chosen.file is not None:
+        recommend.write(run, chosen)
+    say(f"recommended: {chosen.file or 'none'}: {chosen.reason}")
+    report.write(
+        run,
+        known,
+        machine_id,
+        recommendation=chosen,
+        quantized_from=written.base_model.quantized_from,
+    )
+    return chosen
+
+
+def verify_run(run: Path, config: QuantizeConfig) -> verify.Verification:
+    """Check a complete run again, with what of its inputs is still there."""
+    written = read_manifest(run)
+    _require_stage(run, written)
+    source = next((record for record in written.inputs if record.role == "finetune_run"), None)
+    merged = run / "merged" if (run / "merged").is_dir() else _hf_input(written)
+    ggufs = tuple(path for path, _ in _files(run, written))
+    built = Built(ggufs=ggufs, merged=merged, adapter=None)
+    base: Path | None = None
+    if source is not None and Path(source.ref).is_dir():
+        base = resolve_source(source.ref)[0].weights
+        adapter = read_adapter(Path(source.ref) / "adapter")
+        built = msgspec.structs.replace(built, adapter=adapter)
+    elif source is not None:
+        say(f"the finetune run {source.ref} is gone: the merge itself is not checked")
+    checked = verify.verify(_chain(run, built, base), config.verify, Steps())
+    verify.write(run, checked)
+    return checked
+
+
+def _complete(run: Path, work: Plan, options: Options) -> None:
+    discard_partial(run)
+    write_atomically(run / "config.toml", tomli_w.dumps(to_dict(work.config)).encode())
+    ledger = Ledger(run, work.config_hash)
+    builder = Builder(run, work.source, work.config, provenance(work.source))
+    built = builder.build(list(work.types), ledger, Steps())
+    metrics: dict[str, Any] = {}
+    if options.verify:
+        base = work.source.weights if built.adapter is not None else None
+        built = _with_folder(built, work.source)
+        checked = verify.verify(_chain(run, built, base), work.config.verify, Steps())
+        verify.write(run, checked)
+        checked.require()
+        metrics = checked.metrics()
+    write_json(run / MANIFEST, manifest(run, work, builder.outputs(), metrics))
+    ledger.finish()
+
+
+def _with_folder(built: Built, source: Source) -> Built:
+    if source.kind == "hf_dir":
+        return msgspec.structs.replace(built, merged=source.path)
+    return built
+
+
+def _chain(run: Path, built: Built, base: Path | None) -> verify.Chain:
+    heldout = run / "heldout.jsonl"
+    return verify.Chain(
+        merged=built.merged,
+        reference=built.ggufs[0],
+        quants=built.ggufs[1:],
+        base=base,
+        adapter=built.adapter,
+        conversations=tuple(read_examples(heldout)) if heldout.is_file() else (),
+    )
+
+
+def _files(run: Path, written: Manifest) -> list[tuple[Path, str]]:
+    """Return the GGUFs and their hashes, the reference first."""
+    _require_stage(run, written)
+    records = [record for record in written.outputs if record.role == "gguf"]
+    records.sort(key=lambda record: -record.size_bytes)
+    missing = [record.path for record in records if not (run / record.path).is_file()]
+    if missing or not records:
+        raise RunError(f"{run} lacks {', '.join(missing) or 'any GGUF'}; quantize again")
+    return [(run / record.path, record.sha256) for record in records]
+
+
+def _require_stage(run: Path, written: Manifest) -> None:
+    if written.stage != STAGE:
+        raise RunError(f"{run} is a {written.stage} run, not a quantize run")
+
+
+def _hf_input(written: Manifest) -> Path | None:
+    refs = [Path(record.ref) for record in written.inputs if record.role == "model"]
+    return next((ref for ref in refs if ref.is_dir()), None)

@@ -1,0 +1,73 @@
+"""What a run would do, decided before any work: types, source, hash, and runs already there."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import msgspec
+
+from quantize import recommend
+from quantize.config import QuantizeConfig
+from quantize.digest import sha256_json
+from quantize.llama_cpp_source import installed_version, pin
+from quantize.quant_types import QuantType, resolve
+from quantize.resume import belongs_to
+from quantize.run import find_by_hash, is_complete, read_manifest, say
+from quantize.source import Source
+from quantize.source import resolve as resolve_source
+
+STAGE = "quantize"
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what a run would do, decided before any work."""
+
+    source: Source
+    types: tuple[QuantType, ...]
+    config: QuantizeConfig
+    config_hash: str
+    existing: Path | None
+    unfinished: Path | None
+
+
+def plan(source_text: str | None, config: QuantizeConfig, *, force: bool = False) -> Plan:
+    """Check types and source, and look for a run that is already there."""
+    types = tuple(resolve(config.types))
+    recommend.parse_bytes(config.recommend.ram)
+    source, chosen = resolve_source(source_text)
+    say(chosen)
+    digest = sha256_json(
+        {"config": config.shaping(), "inputs": [source.sha256], "versions": _shaping_versions()}
+    )
+    runs = [] if force else find_by_hash(STAGE, digest)
+    complete = [
+        run for run in runs if is_complete(run) and read_manifest(run).config_hash == digest
+    ]
+    unfinished = [run for run in runs if not is_complete(run) and belongs_to(run, digest)]
+    return Plan(
+        source=source,
+        types=types,
+        config=config,
+        config_hash=digest,
+        existing=complete[0] if complete else None,
+        unfinished=unfinished[0] if unfinished else None,
+    )
+
+
+def warnings(source: Source) -> list[str]:
+    """Return what the user should know about a source before the work starts."""
+    held = source.base_model.quantized_from
+    if held is None:
+        return []
+    if source.kind == "gguf":
+        return [f"{source.path} is already quantized ({held}): every further type adds to its loss"]
+    return [f"the base came out of a {held} file: comparisons between types are artefacts of that"]
+
+
+def _shaping_versions() -> dict[str, str]:
+    """Return the tools whose version may change the bytes of a file."""
+    return {
+        "llama-cpp-python": installed_version(),
+        "llama.cpp": pin().llama_cpp_commit,
+        "torch": version("torch"),
+        "transformers": version("transformers"),
+    }

@@ -128,6 +128,12 @@ class Scheduler:
         span.sequence.num_computed = span.stop
         span.sequence.served_at = now
 
+    def mark_cut(self, sequence: Sequence, num_computed: int) -> None:
+        """Record that cells were lost; who has more than one token to read reads it in chunks."""
+        sequence.num_computed = num_computed
+        if sequence.num_to_read > 1:
+            sequence.status = Status.PREFILL
+
     def finish(
         self, sequence: Sequence, reason: FinishReason, now: float, *, keep_cells: bool = True
     ) -> None:

@@ -206,7 +206,7 @@ class Worker:
         for span in spans:
             sequence = span.sequence
             end = self._model.end_position(sequence.seq_id) if self._model.can_trim else 0
-            sequence.num_computed = min(max(end, 0), len(sequence.token_ids) - 1)
+            self.scheduler.mark_cut(sequence, min(max(end, 0), len(sequence.token_ids) - 1))
             self._model.trim(sequence.seq_id, sequence.num_computed)
 
     def _make_room(self, spans: Many[Span]) -> None:

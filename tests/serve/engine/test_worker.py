@@ -62,7 +62,7 @@ def act(harness, action):
         harness.now += rest[0]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(actions, st.sampled_from([150, 400, 10_000]), st.booleans())
 def test_every_answer_is_what_the_model_says_alone(
     make_harness, script, n_cells, can_trim

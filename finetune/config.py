@@ -1,0 +1,187 @@
+"""The configuration tree of the finetune stage and how it is read.
+
+Knows types, defaults and cross-field rules. Does not know where base models or data come from, and
+reads no environment variable.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from finetune.errors import ConfigError
+from finetune.overrides import apply_overrides, check_keys
+
+PACKAGED_BASE = "packaged:smollm2-135m-instruct"
+LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What every table of the configuration has in common."""
+
+
+class BaseModelConfig(_Section, frozen=True, kw_only=True):
+    """Which weights to start from.
+
+    `ref` is `packaged:smollm2-135m-instruct`, a GGUF file, a Hugging Face folder, or a hub id with
+    an optional `@revision`. `licence` overrides what the weights say about themselves.
+    """
+
+    ref: str = PACKAGED_BASE
+    licence: str | None = None
+
+
+class DataConfig(_Section, frozen=True, kw_only=True):
+    """Which examples to learn from, and how many of them."""
+
+    source: Literal["stdlib", "file", "hub"] = "stdlib"
+    path: str | None = None
+    ref: str | None = None
+    revision: str | None = None
+    split: str = "train"
+    format: Literal["auto", "alpaca", "messages", "prompt_completion"] = "auto"
+    system_prompt: str | None = None
+    licence: str | None = None
+    max_train_tokens: int = 20_000
+    heldout_fraction: float = 0.05
+    max_heldout_examples: int = 16
+    too_long: Literal["drop", "truncate"] = "drop"
+
+    def __post_init__(self) -> None:
+        if self.source == "file" and not self.path:
+            raise ValueError('data.source is "file" but data.path is not set')
+        if self.source == "hub" and not self.ref:
+            raise ValueError('data.source is "hub" but data.ref (owner/name) is not set')
+        if not 0 < self.heldout_fraction < 1:
+            raise ValueError(
+                f"data.heldout_fraction is {self.heldout_fraction}; it must lie between 0 and 1"
+            )
+        if self.max_heldout_examples < 1:
+            raise ValueError("data.max_heldout_examples must be at least 1")
+        if self.max_train_tokens < 0:
+            raise ValueError("data.max_train_tokens must be 0 (all) or a positive number")
+
+
+class TemplateConfig(_Section, frozen=True, kw_only=True):
+    """How messages become text.
+
+    `name` is `base` (the base model's own) or a built-in; `file` is a Jinja file and wins.
+    `eos_token` is the token that ends a turn, when the template's is not the tokenizer's own.
+    """
+
+    name: str = "base"
+    file: str | None = None
+    eos_token: str | None = None
+
+
+class LoraConfig(_Section, frozen=True, kw_only=True):
+    """The shape of the adapter; the update is scaled by alpha/r (alpha/sqrt(r) with rsLoRA)."""
+
+    r: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    target_modules: tuple[str, ...] = LINEAR_LAYERS
+    use_rslora: bool = False
+
+    def __post_init__(self) -> None:
+        if self.r < 1 or self.alpha < 1:
+            raise ValueError(f"lora.r is {self.r} and lora.alpha {self.alpha}; both start at 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"lora.dropout is {self.dropout}; it must lie in [0, 1)")
+        if not self.target_modules:
+            raise ValueError("lora.target_modules is empty; name at least one layer")
+
+
+class TrainConfig(_Section, frozen=True, kw_only=True):
+    """How the adapter is trained; a step is batch_size x grad_accumulation examples."""
+
+    learning_rate: float = 5e-4
+    lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
+    warmup_steps: int = 2
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    epochs: float = 1.0
+    max_steps: int = 0
+    batch_size: int = 1
+    grad_accumulation: int = 4
+    max_seq_length: int = 384
+    packing: bool = False
+    load_in_4bit: bool = False
+    gradient_checkpointing: bool = False
+    logging_steps: int = 1
+    save_steps: int = 10
+    seed: int = 3407
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "grad_accumulation", "logging_steps", "save_steps"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"train.{name} is {getattr(self, name)}; it must be at least 1")
+        if self.max_seq_length < 8:
+            raise ValueError(f"train.max_seq_length is {self.max_seq_length}; it starts at 8")
+        if self.learning_rate <= 0:
+            raise ValueError(f"train.learning_rate is {self.learning_rate}; it must be above 0")
+        if self.max_steps < 0 or self.warmup_steps < 0 or self.seed < 0:
+            raise ValueError("train.max_steps, warmup_steps and seed must not be negative")
+        if self.max_steps == 0 and self.epochs <= 0:
+            raise ValueError("set train.epochs or train.max_steps above 0")
+
+
+class Config(_Section, frozen=True, kw_only=True):
+    """Everything that shapes a fine-tune."""
+
+    base_model: BaseModelConfig = BaseModelConfig()
+    data: DataConfig = DataConfig()
+    template: TemplateConfig = TemplateConfig()
+    lora: LoraConfig = LoraConfig()
+    train: TrainConfig = TrainConfig()
+
+
+def load_config(path: Path, overrides: list[str]) -> Config:
+    """Read a TOML file and apply `a.b=value` overrides.
+
+    Raises:
+        ConfigError: no such file, not TOML, an unknown key, or a value out of bounds.
+    """
+    tree = _read_toml(path)
+    check_keys(tree, Config, where=str(path))
+    apply_overrides(tree, overrides, Config)
+    try:
+        return msgspec.convert(tree, Config)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{path}: {_dotted(str(error))}") from error
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: no such configuration file") from error
+    except IsADirectoryError as error:
+        raise ConfigError(f"{path} is a folder; name a TOML file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def _dotted(message: str) -> str:
+    """Turn msgspec's `$.train.epochs` into the key as the user wrote it."""
+    return message.replace(" - at `$.", " (at `").replace(" - at `$`", "") + (
+        ")" if " - at `$." in message else ""
+    )
+
+
+def to_plain(config: Config) -> dict[str, Any]:
+    """Return the effective configuration as plain JSON types."""
+    plain: dict[str, Any] = msgspec.to_builtins(config)
+    return plain
+
+
+def to_toml(config: Config) -> str:
+    """Return the effective configuration as TOML; unset values are left out."""
+    import tomli_w
+
+    plain = {
+        name: {key: value for key, value in table.items() if value is not None}
+        for name, table in to_plain(config).items()
+    }
+    return tomli_w.dumps(plain)

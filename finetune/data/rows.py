@@ -1,0 +1,103 @@
+"""Rows of the known formats as examples; a wrong row is named with what was expected.
+
+    alpaca              instruction, input (optional), output
+    messages            messages: [{role, content}, ...], the last by the assistant
+    prompt_completion   prompt, completion
+
+Knows no files: a row arrives as decoded JSON with the place it came from.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from finetune.data.examples import Example, Message, conversation, make_example
+from finetune.errors import DataError
+
+Row = dict[str, Any]
+REQUIRED = {
+    "alpaca": ("instruction", "output"),
+    "messages": ("messages",),
+    "prompt_completion": ("prompt", "completion"),
+}
+
+
+def detect_format(row: Any, where: str) -> str:
+    """Return the format whose fields a row has.
+
+    Raises:
+        DataError: none fits.
+    """
+    if isinstance(row, dict):
+        for name, keys in REQUIRED.items():
+            if all(key in row for key in keys):
+                return name
+    expected = "; ".join(f"{name}: {', '.join(keys)}" for name, keys in REQUIRED.items())
+    raise DataError(f"{where}: no known format (expected {expected}); found {_found(row)}")
+
+
+def to_example(row: Any, *, format_name: str, system: str | None, where: str) -> Example:
+    """Convert one row.
+
+    Raises:
+        DataError: a field is missing, of the wrong type, or the answer is empty.
+    """
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: expected an object, found {_found(row)}")
+    missing = [key for key in REQUIRED[format_name] if key not in row]
+    if missing:
+        raise DataError(
+            f"{where}: {format_name} rows need {', '.join(REQUIRED[format_name])}; missing "
+            f"{', '.join(missing)}; found {_found(row)}"
+        )
+    example = CONVERTERS[format_name](row, system, where)
+    if not example.messages[-1].content.strip():
+        raise DataError(f"{where}: the answer is empty, so there is nothing to learn")
+    return example
+
+
+def _found(row: Any) -> str:
+    if isinstance(row, dict):
+        return f"keys {', '.join(map(str, row)) or '(none)'}"
+    return f"{type(row).__name__}"
+
+
+def _text(row: Row, key: str, where: str) -> str:
+    value = row.get(key)
+    if not isinstance(value, str):
+        raise DataError(f"{where}: `{key}` must be text, found {type(value).__name__}")
+    return value
+
+
+def _alpaca(row: Row, system: str | None, where: str) -> Example:
+    prompt = _text(row, "instruction", where)
+    if row.get("input"):
+        prompt = f"{prompt}\n\n{_text(row, 'input', where)}"
+    return conversation(prompt, _text(row, "output", where), system=system)
+
+
+def _prompt_completion(row: Row, system: str | None, where: str) -> Example:
+    return conversation(_text(row, "prompt", where), _text(row, "completion", where), system=system)
+
+
+def _messages(row: Row, system: str | None, where: str) -> Example:
+    try:
+        turns = msgspec.convert(row["messages"], list[Message])
+    except msgspec.ValidationError as error:
+        raise DataError(
+            f"{where}: messages must be a list of {{role, content}} objects: {error}"
+        ) from error
+    if not turns or turns[-1].role != "assistant":
+        last = turns[-1].role if turns else "nothing"
+        raise DataError(f"{where}: messages must end with an assistant turn, found {last}")
+    if system and turns[0].role != "system":
+        turns.insert(0, Message(role="system", content=system))
+    return make_example(turns)
+
+
+CONVERTERS: dict[str, Callable[[Row, str | None, str], Example]] = {
+    "alpaca": _alpaca,
+    "messages": _messages,
+    "prompt_completion": _prompt_completion,
+}

@@ -1,0 +1,150 @@
+"""A GGUF file as trainable 16-bit weights in the user's cache.
+
+The file's own metadata decides the special tokens, since a tokenizer rebuilt from a GGUF can come
+back with the wrong end of turn. Knows nothing of runs or training.
+"""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from finetune.errors import BaseModelError
+from finetune.home import cache_folder
+from finetune.licence import normalise
+from finetune.provenance import versions
+
+RECIPE = 1
+UNQUANTIZED = {"ALL_F32", "F16", "BF16"}
+SPECIAL_TOKENS = {
+    "bos_token": "tokenizer.ggml.bos_token_id",
+    "eos_token": "tokenizer.ggml.eos_token_id",
+    "unk_token": "tokenizer.ggml.unknown_token_id",
+    "pad_token": "tokenizer.ggml.padding_token_id",
+}
+
+
+class GgufFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What the metadata says that training and the manifest need.
+
+    `special_tokens` maps `eos_token` and its like to the token's text; `quantized_from` is the
+    GGUF type of a quantized file.
+    """
+
+    licence: str | None
+    quantized_from: str | None
+    special_tokens: dict[str, str]
+
+
+def read_facts(path: Path) -> GgufFacts:
+    """Read the metadata of a GGUF.
+
+    Raises:
+        BaseModelError: not a GGUF, or cut short.
+    """
+    fields = _open(path).fields
+
+    def value(key: str) -> Any:
+        return fields[key].contents() if key in fields else None
+
+    return GgufFacts(
+        licence=normalise(value("general.license")),
+        quantized_from=_type_name(value("general.file_type")),
+        special_tokens=_special_tokens(fields),
+    )
+
+
+def _open(path: Path) -> Any:
+    with path.open("rb") as stream:
+        magic = stream.read(4)
+    if magic != b"GGUF":
+        raise BaseModelError(f"{path} is not a GGUF: it starts with {magic!r}, not b'GGUF'")
+    from gguf import GGUFReader
+
+    try:
+        return GGUFReader(path)
+    except (ValueError, IndexError, OverflowError, KeyError) as error:
+        raise BaseModelError(
+            f"{path} cannot be read as a GGUF ({path.stat().st_size:,} bytes; cut short?): fetch "
+            "it again"
+        ) from error
+
+
+def _type_name(file_type: int | None) -> str | None:
+    from gguf import LlamaFileType
+
+    if file_type is None:
+        return None
+    name = LlamaFileType(file_type).name.removeprefix("MOSTLY_")
+    return None if name in UNQUANTIZED else name
+
+
+def _special_tokens(fields: Any) -> dict[str, str]:
+    tokens = fields["tokenizer.ggml.tokens"]
+    found = {}
+    for name, key in SPECIAL_TOKENS.items():
+        if key in fields:
+            token_id = int(fields[key].contents())
+            found[name] = bytes(tokens.parts[tokens.data[token_id]]).decode("utf-8")
+    return found
+
+
+def dequantise(path: Path, sha256: str) -> tuple[Path, GgufFacts]:
+    """Return a folder of float16 safetensors made from a GGUF, and the GGUF's facts.
+
+    The folder is cached by the file's hash and the transformers version that read it.
+
+    Raises:
+        BaseModelError: not a GGUF, or an architecture that transformers cannot read.
+    """
+    version = versions(("transformers",)).get("transformers", "none")
+    cached = cache_folder("bases", f"{sha256[:16]}-r{RECIPE}-transformers-{version}")
+    facts_file = cached / "facts.json"
+    if facts_file.is_file():
+        return cached / "weights", msgspec.json.decode(facts_file.read_bytes(), type=GgufFacts)
+    facts = read_facts(path)
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=cached.parent, suffix=".partial"))
+    try:
+        _convert(path, scratch / "weights", facts)
+        (scratch / "facts.json").write_bytes(msgspec.json.encode(facts))
+        scratch.rename(cached)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return cached / "weights", facts
+
+
+def _convert(path: Path, folder: Path, facts: GgufFacts) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+    try:
+        model: Any = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float16)
+        tokenizer: Any = AutoTokenizer.from_pretrained(**source)
+    except (ValueError, NotImplementedError, KeyError) as error:
+        raise BaseModelError(f"transformers cannot load {path.name}: {error}") from error
+    forget_quantization(model)
+    correct_special_tokens(tokenizer, facts.special_tokens)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def forget_quantization(model: Any) -> None:
+    """Remove the marks of the quantized file, so that plain weights are saved."""
+    for owner, name in (
+        (model.config, "quantization_config"),
+        (model, "hf_quantizer"),
+        (model, "quantization_method"),
+    ):
+        if hasattr(owner, name):
+            delattr(owner, name)
+
+
+def correct_special_tokens(tokenizer: Any, special_tokens: dict[str, str]) -> None:
+    """Set each special token to what the GGUF's metadata says."""
+    for name, token in special_tokens.items():
+        if getattr(tokenizer, name) != token:
+            setattr(tokenizer, name, token)

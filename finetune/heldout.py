@@ -1,0 +1,39 @@
+"""Mean loss per answer token on examples that are never trained on.
+
+Knows a model only as something that gives logits.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from finetune.data.tokens import IGNORED, Encoded
+
+
+def response_loss_nats(model: Any, rows: Sequence[Encoded]) -> float:
+    """Return the mean negative log-likelihood, in nats per learnt token over all rows."""
+    import torch
+
+    was_training = model.training
+    model.eval()
+    total, count = 0.0, 0
+    with torch.no_grad():
+        for row in rows:
+            loss, num_learnt = _row_loss(model, row)
+            total += loss
+            count += num_learnt
+    model.train(was_training)
+    return total / count
+
+
+def _row_loss(model: Any, row: Encoded) -> tuple[float, int]:
+    """Return the summed loss of one row; position i predicts token i + 1."""
+    import torch
+
+    device = model.device
+    logits = model(input_ids=torch.tensor([row.input_ids], device=device)).logits[0, :-1]
+    labels = torch.tensor(row.labels[1:], device=device)
+    learnt = labels != IGNORED
+    loss = torch.nn.functional.cross_entropy(
+        logits[learnt].float(), labels[learnt], reduction="sum"
+    )
+    return float(loss), int(learnt.sum())

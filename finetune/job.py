@@ -1,0 +1,226 @@
+"""One fine-tune from configuration to manifest.
+
+    identify inputs -> hash -> reuse? -> prepare data -> train -> write artifacts -> manifest
+
+Knows the order of the stage's parts and none of their insides.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from finetune import base_model, libraries, provenance, trainer
+from finetune.base_model import BaseModel, BaseSource
+from finetune.config import Config, load_config, to_plain, to_toml
+from finetune.data.examples import Dataset
+from finetune.data.prepare import Prepared, prepare
+from finetune.data.sources import load_dataset
+from finetune.errors import RunError, TrainingError
+from finetune.fingerprint import sha256_json
+from finetune.home import runs_root
+from finetune.model_card import model_card
+from finetune.plan import describe_plan
+from finetune.report import write_report
+from finetune.run import SCHEMA_VERSION, STAGE, Run, create_run, same_runs, utc_now
+from finetune.template import choose_template
+from finetune.trainer import Outcome
+
+ROLES = {
+    "adapter": "adapter",
+    "tokenizer": "tokenizer",
+    "chat_template.jinja": "chat_template",
+    "base_model": "base_model",
+    "train.jsonl": "train_examples",
+    "heldout.jsonl": "heldout_examples",
+    "report": "report",
+    "MODEL_CARD.md": "model_card",
+}
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A configuration with its inputs identified; `identity` is what the hash covers."""
+
+    config: Config
+    source: BaseSource
+    dataset: Dataset
+    identity: dict[str, Any]
+
+    @property
+    def config_hash(self) -> str:
+        """The SHA-256 that two equal fine-tunes share."""
+        return sha256_json(self.identity)
+
+
+def identify(config: Config) -> Job:
+    """Locate base and data and compute the identity of the fine-tune."""
+    source = base_model.identify(config.base_model.ref)
+    dataset = load_dataset(config.data)
+    identity = {
+        "config": to_plain(config),
+        "inputs": {"base_model": source.sha256, "data": dataset.sha256},
+        "versions": provenance.versions(provenance.SHAPING_PACKAGES),
+    }
+    return Job(config=config, source=source, dataset=dataset, identity=identity)
+
+
+def dry_run(config: Config) -> None:
+    """Resolve everything, print counts and an estimate, train nothing, write no run."""
+    job = identify(config)
+    libraries.import_transformers()
+    base, _, prepared = _prepare(job)
+    num_parameters = base_model.count_parameters(base.weights)
+    print(describe_plan(job.config, base, prepared, num_parameters), file=sys.stderr)
+
+
+def fine_tune(config: Config, *, force: bool) -> Path:
+    """Train a configuration, or return the complete run that already did."""
+    root = _announced_root()
+    job = identify(config)
+    complete, unfinished = same_runs(root, job.config_hash)
+    if complete is not None and not force:
+        _say(f"the same inputs and configuration are trained already: {complete.path}")
+        return complete.path
+    for run in unfinished:
+        _say(f"unfinished, not used: {run.path} (continue it with --resume {run.path})")
+    run = create_run(root, job.config_hash)
+    (run.path / "config.toml").write_text(to_toml(config), encoding="utf-8")
+    run.log("run_started", config_hash=job.config_hash, identity=job.identity)
+    return _execute(job, run, resume=False)
+
+
+def resume(path: Path) -> Path:
+    """Continue an unfinished run from its newest checkpoint; a complete one is only named.
+
+    Raises:
+        RunError: not a run, or its inputs or versions have changed.
+    """
+    _announced_root()
+    run = Run(path.expanduser().resolve())
+    if run.is_complete:
+        _say(f"{run.path} is complete; nothing to resume")
+        return run.path
+    started = run.events("run_started")
+    if not started:
+        raise RunError(f"{run.path} is no unfinished fine-tune: its log.jsonl has no start")
+    job = identify(load_config(run.path / "config.toml", []))
+    _refuse_changes(run, started[0]["identity"], job.identity)
+    run.log("run_resumed")
+    return _execute(job, run, resume=True)
+
+
+def _refuse_changes(run: Run, before: dict[str, Any], now: dict[str, Any]) -> None:
+    changed = [
+        f"{group}.{name} was {before[group].get(name)}, is {value}"
+        for group in ("inputs", "versions", "config")
+        for name, value in now[group].items()
+        if before[group].get(name) != value
+    ]
+    if changed:
+        raise RunError(
+            f"{run.path} cannot be resumed, its inputs changed: {'; '.join(changed)}; "
+            "start a new run"
+        )
+
+
+def _prepare(job: Job) -> tuple[BaseModel, Any, Prepared]:
+    base = base_model.make_loadable(job.source, job.config.base_model)
+    tokenizer = libraries.load_tokenizer(str(base.weights))
+    choose_template(tokenizer, job.config.template)
+    return base, tokenizer, prepare(job.dataset, tokenizer, job.config)
+
+
+def _execute(job: Job, run: Run, *, resume: bool) -> Path:
+    _say(f"run: {run.path}")
+    fast_model = libraries.import_unsloth()
+    base, tokenizer, prepared = _prepare(job)
+    run.log("data_prepared", **prepared.figures(), train_tokens_per_epoch=prepared.train.num_tokens)
+    _say(describe_plan(job.config, base, prepared, base_model.count_parameters(base.weights)))
+    try:
+        _write_inputs(run, base, tokenizer, prepared)
+        model = trainer.load_model(fast_model, base.weights, job.config)
+        outcome = trainer.train(model, tokenizer, prepared, job.config, run, resume=resume)
+        _tidy_adapter(run.path / trainer.ADAPTER, base)
+        manifest = _manifest(job, run, base, prepared, outcome)
+        write_report(run, manifest)
+        (run.path / "MODEL_CARD.md").write_text(model_card(manifest), encoding="utf-8")
+        manifest["outputs"] = run.outputs(ROLES)
+        run.log("run_completed")
+        run.complete(manifest)
+    except OSError as error:
+        raise TrainingError(
+            f"cannot write {error.filename or run.path}: {error.strerror}; free space, then "
+            f"python -m finetune --resume {run.path}"
+        ) from error
+    trainer.remove_checkpoints(run.path)
+    _summarise(manifest)
+    return run.path
+
+
+def _write_inputs(run: Run, base: BaseModel, tokenizer: Any, prepared: Prepared) -> None:
+    """Write what is known before training: base copy, tokenizer, template, examples."""
+    base_model.materialise(base, run.path)
+    tokenizer.save_pretrained(run.path / "tokenizer")
+    (run.path / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
+    for name, side in (("train", prepared.train), ("heldout", prepared.heldout)):
+        with (run.path / f"{name}.jsonl").open("wb") as stream:
+            for example in side.examples:
+                stream.write(msgspec.json.encode(example) + b"\n")
+
+
+def _tidy_adapter(folder: Path, base: BaseModel) -> None:
+    """Name the base by its reference instead of a folder of this machine; drop PEFT's own card."""
+    path = folder / "adapter_config.json"
+    facts = msgspec.json.decode(path.read_bytes())
+    facts["base_model_name_or_path"] = base.source.ref
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(facts), indent=2))
+    (folder / "README.md").unlink(missing_ok=True)
+
+
+def _manifest(
+    job: Job, run: Run, base: BaseModel, prepared: Prepared, outcome: Outcome
+) -> dict[str, Any]:
+    metrics = {
+        **msgspec.to_builtins(outcome),
+        "train_tokens_per_second": outcome.train_tokens_per_second,
+        **prepared.figures(),
+        "peak_memory_bytes": provenance.peak_memory_bytes(),
+        **libraries.gpu_figures(),
+    }
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "stage": STAGE,
+        "run_id": run.path.name,
+        "created_at": utc_now(),
+        "config_hash": job.config_hash,
+        "git": provenance.git_state(),
+        "config": to_plain(job.config),
+        "seed": job.config.train.seed,
+        "inputs": [base.input_entry(), job.dataset.input_entry()],
+        "outputs": [],
+        "base_model": base.manifest_entry(),
+        "versions": job.identity["versions"] | provenance.versions(provenance.OTHER_PACKAGES),
+        "hardware": provenance.hardware(libraries.gpu_name()),
+        "metrics": metrics,
+    }
+
+
+def _announced_root() -> Path:
+    root, why = runs_root()
+    _say(f"runs: {root} ({why})")
+    return root
+
+
+def _summarise(manifest: dict[str, Any]) -> None:
+    metrics = manifest["metrics"]
+    _say(
+        f"held-out loss {metrics['heldout_response_loss_before_nats']:.4f} -> "
+        f"{metrics['heldout_response_loss_after_nats']:.4f} nats per answer token; "
+        f"{metrics['train_tokens']:,} tokens in {metrics['train_seconds']:.0f} s "
+        f"({metrics['train_tokens_per_second']:.0f} tokens/s)"
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

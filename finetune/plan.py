@@ -1,0 +1,59 @@
+"""What a fine-tune is about to do, in numbers, before it does it.
+
+Knows counts and one measured speed. Does not know whether the estimate came true.
+"""
+
+import math
+import os
+import shutil
+
+from finetune.base_model import BaseModel
+from finetune.config import Config
+from finetune.data.prepare import Prepared
+
+# 135M parameters in float32 trained at 72 tokens/s on two cores.
+CPU_PARAMETER_TOKENS_PER_CORE_SECOND = 135e6 * 72 / 2
+
+
+def planned_steps(config: Config, num_examples: int) -> int:
+    """Return the optimizer steps of a run; packed rows need fewer, so this is an upper bound."""
+    if config.train.max_steps:
+        return config.train.max_steps
+    batches = math.ceil(num_examples / config.train.batch_size)
+    return math.ceil(math.ceil(batches / config.train.grad_accumulation) * config.train.epochs)
+
+
+def planned_tokens(config: Config, prepared: Prepared) -> int:
+    """Return the tokens that all steps together will read."""
+    per_epoch = prepared.train.num_tokens
+    num_examples = len(prepared.train.encoded)
+    if config.train.max_steps:
+        seen = config.train.max_steps * config.train.batch_size * config.train.grad_accumulation
+        return round(per_epoch * seen / num_examples)
+    return round(per_epoch * config.train.epochs)
+
+
+def describe_plan(config: Config, base: BaseModel, prepared: Prepared, num_parameters: int) -> str:
+    """Write base, data, steps and the estimated time."""
+    counts = prepared.figures()
+    tokens = planned_tokens(config, prepared)
+    lines = {
+        "base": f"{base.source.ref} ({num_parameters / 1e6:.0f}M parameters, licence "
+        f"{base.licence or 'unknown'})",
+        "examples": f"{counts['num_train_examples']} to train on, "
+        f"{counts['num_heldout_examples']} held out, of {counts['num_examples_found']} found",
+        "dropped": f"{counts['num_duplicate_examples']} repeats, "
+        f"{counts['num_too_long_examples']} longer than {config.train.max_seq_length} tokens; "
+        f"{counts['num_truncated_examples']} truncated",
+        "steps": f"{planned_steps(config, counts['num_train_examples'])}, {tokens:,} tokens",
+        "estimate": _estimate(tokens, num_parameters),
+    }
+    return "\n".join(f"{name + ':':<10}{text}" for name, text in lines.items())
+
+
+def _estimate(tokens: int, num_parameters: int) -> str:
+    if shutil.which("nvidia-smi"):
+        return "none before the first steps on a GPU"
+    rate = CPU_PARAMETER_TOKENS_PER_CORE_SECOND * (os.cpu_count() or 1) / num_parameters
+    minutes = tokens / rate / 60
+    return f"about {minutes:.1f} minutes of training on this CPU ({rate:,.0f} tokens/s)"

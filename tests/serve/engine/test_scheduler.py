@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.engine.request import FinishReason, GenerationRequest, Priority
 from serve.engine.chunking import RowCosts
+from serve.engine.request import FinishReason, GenerationRequest, Priority
 from serve.engine.scheduler import Limits, Scheduler
 from serve.engine.sequence import Sequence, Status
 from serve.engine.slots import SlotTable

@@ -64,9 +64,7 @@ def act(harness, action):
 
 @settings(max_examples=400, deadline=None)
 @given(actions, st.sampled_from([150, 400, 10_000]), st.booleans())
-def test_every_answer_is_what_the_model_says_alone(
-    make_harness, script, n_cells, can_trim
-):
+def test_every_answer_is_what_the_model_says_alone(make_harness, script, n_cells, can_trim):
     harness = make_harness(n_slots=3, n_batch=32, n_cells=n_cells, can_trim=can_trim)
     for action in script:
         act(harness, action)
@@ -261,7 +259,7 @@ def test_memory_that_cannot_be_cut_is_reused_only_whole(make_harness):
     harness.run()
     tokens = harness.tokens(harness.events(first))
     history = [*range(1, 10), *tokens]
-    same = harness.submit(history + [40], max_tokens=3)
+    same = harness.submit([*history, 40], max_tokens=3)
     harness.run()
     other = harness.submit([*range(1, 8), 99], max_tokens=3)
     harness.run()

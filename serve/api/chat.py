@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, post
+from litestar.params import JSONBody
 
 from serve.api import asked, logprobs
 from serve.api.access import request_id
@@ -35,7 +36,7 @@ from serve.engine.request import Finished, GenerationRequest
 
 @post(["/v1/chat/completions", "/chat/completions"], status_code=200)
 async def chat_completions(
-    request: Request[Any, Any, Any], data: ChatRequest
+    request: Request[Any, Any, Any], data: JSONBody[ChatRequest]
 ) -> Response[ChatCompletion]:
     """Answer a conversation, at once or as a stream of events."""
     served = served_by(request)

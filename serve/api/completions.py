@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, post
+from litestar.params import JSONBody
 
 from serve.api import asked, logprobs
 from serve.api.access import request_id
@@ -39,7 +40,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
 @post(["/v1/completions", "/completions"], status_code=200)
 async def completions(
-    request: Request[Any, Any, Any], data: CompletionRequest
+    request: Request[Any, Any, Any], data: JSONBody[CompletionRequest]
 ) -> Response[Completion]:
     """Continue one or more prompts, at once or as a stream of events."""
     served = served_by(request)

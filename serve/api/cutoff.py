@@ -86,6 +86,6 @@ def _outdented(text: str, n_indent: int) -> int | None:
         line = text[start:].partition("\n")[0]
         indent = len(line) - len(line.lstrip(" \t"))
         if line.strip() and indent < n_indent:
-            return start - 1
+            return start
         start = text.find("\n", start) + 1
     return None

@@ -135,7 +135,7 @@ HANDLERS: dict[int | type[Exception], Callable[..., Response[Any]]] = {
 def _engine_failure(error: EngineError) -> Failure:
     match error:
         case PromptTooLongError():
-            failure = _failure(400, str(error), param="messages", code="context_length_exceeded")
+            failure = _failure(400, str(error), code="context_length_exceeded")
             counts = {"n_prompt_tokens": error.num_prompt_tokens, "n_ctx": error.context_length}
             return msgspec.structs.replace(
                 failure, body=msgspec.structs.replace(failure.body, **counts)

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 from litestar import Request, get
+from litestar.params import FromPath
 
 from serve.api.served import Served, require_model, served_by
 
@@ -54,7 +55,7 @@ async def list_models(request: Request[Any, Any, Any]) -> ModelList:
 
 
 @get(["/v1/models/{model_id:str}", "/models/{model_id:str}"])
-async def get_model(request: Request[Any, Any, Any], model_id: str) -> ModelEntry:
+async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> ModelEntry:
     """Describe one model."""
     served = served_by(request)
     require_model(served, model_id)

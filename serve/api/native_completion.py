@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, post
+from litestar.params import JSONBody
 
 from serve.api import asked
 from serve.api.access import request_id
@@ -36,7 +37,7 @@ _ANSWER_SHARE = 4
 
 @post("/completion", status_code=200)
 async def completion(
-    request: Request[Any, Any, Any], data: NativeCompletionRequest
+    request: Request[Any, Any, Any], data: JSONBody[NativeCompletionRequest]
 ) -> Response[NativeCompletion]:
     """Continue a prompt."""
     served = served_by(request)
@@ -47,7 +48,7 @@ async def completion(
 
 @post("/infill", status_code=200)
 async def infill(
-    request: Request[Any, Any, Any], data: InfillRequest
+    request: Request[Any, Any, Any], data: JSONBody[InfillRequest]
 ) -> Response[NativeCompletion]:
     """Write what belongs at the cursor."""
     served = served_by(request)

@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, post
+from litestar.params import JSONBody
 
 from serve.api.chat_schemas import ChatMessage
 from serve.api.prompts import check_ids
@@ -65,7 +66,9 @@ class Content(msgspec.Struct, frozen=True):
 
 
 @post("/apply-template", status_code=200)
-async def apply_template(request: Request[Any, Any, Any], data: TemplateRequest) -> Rendered:
+async def apply_template(
+    request: Request[Any, Any, Any], data: JSONBody[TemplateRequest]
+) -> Rendered:
     """Render messages as a chat request would."""
     messages = for_template([msgspec.to_builtins(message) for message in data.messages])
     prompt = (
@@ -82,7 +85,7 @@ async def apply_template(request: Request[Any, Any, Any], data: TemplateRequest)
 
 
 @post("/tokenize", status_code=200)
-async def tokenize(request: Request[Any, Any, Any], data: TokenizeRequest) -> Tokens:
+async def tokenize(request: Request[Any, Any, Any], data: JSONBody[TokenizeRequest]) -> Tokens:
     """Return the tokens of a text."""
     served = served_by(request)
     token_ids = await off_loop(
@@ -97,7 +100,7 @@ async def tokenize(request: Request[Any, Any, Any], data: TokenizeRequest) -> To
 
 
 @post("/detokenize", status_code=200)
-async def detokenize(request: Request[Any, Any, Any], data: DetokenizeRequest) -> Content:
+async def detokenize(request: Request[Any, Any, Any], data: JSONBody[DetokenizeRequest]) -> Content:
     """Return the text of tokens."""
     engine = served_by(request).engine
     check_ids(data.tokens, engine.model_info.n_vocab, param="tokens")

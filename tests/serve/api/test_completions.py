@@ -1,0 +1,122 @@
+"""The completions dialect over a real socket, with a scripted engine."""
+
+import json
+
+import pytest
+
+from serve.engine.request import Priority
+
+
+def ask(live, **body):
+    return live.http.post("/v1/completions", json={"prompt": "ab"} | body)
+
+
+def chunks(text: str) -> list[dict]:
+    data = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data")]
+    assert data.pop() == "[DONE]"
+    return [json.loads(each) for each in data]
+
+
+def sent(live, index=0) -> str:
+    return live.engine.detokenize(live.engine.requests[index].prompt_token_ids)
+
+
+def test_text_continues_and_stops_after_the_dialects_default_length(live):
+    answer = ask(live).json()
+    assert answer["choices"][0]["text"] == "Hello"
+    assert answer["object"] == "text_completion"
+    assert sent(live) == "<s>ab"
+    assert live.engine.requests[0].max_tokens == 16
+
+
+def test_no_limit_is_minus_one(live):
+    ask(live, max_tokens=-1)
+    assert live.engine.requests[0].max_tokens is None
+
+
+def test_a_stream_brings_text_reason_and_usage(live):
+    pieces = chunks(ask(live, stream=True, stream_options={"include_usage": True}).text)
+    assert "".join(c["choices"][0]["text"] for c in pieces if c["choices"]) == "Hello"
+    assert pieces[-2]["choices"][0]["finish_reason"] == "stop"
+    assert pieces[-1]["usage"]["prompt_tokens"] == 3
+
+
+def test_several_prompts_and_n_answers_come_in_order(live):
+    answer = ask(live, prompt=["a", "bc"], n=2).json()
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
+    assert [sent(live, index) for index in range(4)] == ["<s>a", "<s>a", "<s>bc", "<s>bc"]
+    assert answer["usage"]["prompt_tokens"] == 2 + 3
+
+
+@pytest.mark.parametrize(("prompt", "expected"), [([97, 98], ["ab"]), ([[97], [98]], ["a", "b"])])
+def test_token_ids_are_read_as_they_are(live, prompt, expected):
+    ask(live, prompt=prompt)
+    assert [sent(live, index) for index in range(len(expected))] == expected
+
+
+def test_echo_repeats_the_prompt_before_the_answer(live):
+    assert ask(live, echo=True).json()["choices"][0]["text"] == "abHello"
+    pieces = chunks(ask(live, echo=True, stream=True).text)
+    assert "".join(each["choices"][0]["text"] for each in pieces) == "abHello"
+
+
+def test_a_suffix_becomes_a_fim_prompt_that_goes_first(live):
+    ask(live, prompt="def f(", suffix="):")
+    assert sent(live) == "<s><pre>def f(<suf>):<mid>"
+    assert live.engine.requests[0].priority is Priority.FIM
+
+
+def test_a_spelled_out_fim_prompt_is_parsed_and_goes_first(live):
+    ask(live, prompt="<pre>a<suf>b<mid>", max_tokens=4)
+    assert live.engine.requests[0].prompt_token_ids == [256, 257, 97, 258, 98, 259]
+    assert live.engine.requests[0].priority is Priority.FIM
+
+
+def test_special_tokens_in_the_text_around_a_cursor_stay_text(live):
+    ask(live, prompt="<mid>", suffix="x")
+    assert live.engine.requests[0].prompt_token_ids[2:7] == list(b"<mid>")
+
+
+def test_a_suffix_for_a_model_without_fim_is_a_400_that_says_so(serving):
+    response = ask(serving(fim_suf_token_id=None), suffix="x")
+    assert response.status_code == 400
+    assert "fill-in-the-middle" in response.json()["error"]["message"]
+
+
+def test_logprobs_have_the_shape_of_the_completions_dialect(live):
+    marks = ask(live, logprobs=1).json()["choices"][0]["logprobs"]
+    assert marks["tokens"] == ["Hel", "lo"]
+    assert marks["token_logprobs"] == [-0.5, -0.5]
+    assert marks["text_offset"] == [0, 3]
+    assert marks["top_logprobs"] == [{"x": -1.0}, {"x": -1.0}]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"prompt": []}, "prompt"),
+        ({"prompt": [1, "a"]}, "prompt"),
+        ({"prompt": [99999]}, "prompt"),
+        ({"prompt": ["a"] * 33}, "prompt"),
+        ({"best_of": 3}, "best_of"),
+        ({"echo": True, "logprobs": 1}, "echo"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"prompt": None}, "prompt"),
+    ],
+)
+def test_what_cannot_be_honoured_is_a_400_naming_the_field(live, body, param):
+    response = ask(live, **body)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == param
+
+
+def test_an_empty_prompt_needs_a_bos_to_start_from(serving):
+    assert ask(serving(), prompt="").status_code == 200
+    assert ask(serving(add_bos=False), prompt="").status_code == 400
+
+
+def test_if_one_prompt_is_refused_the_others_are_stopped(live):
+    live.engine.script.hang = True
+    response = ask(live, prompt=["short", "x" * 3000])
+    assert response.json()["error"]["code"] == "context_length_exceeded"
+    live.engine.wait_for_running(0)

@@ -55,10 +55,8 @@ def _quantize(options: argparse.Namespace) -> int:
         runs.say(f"configuration {work.config_hash[:8]}; nothing was written")
         print(work.existing or work.unfinished or "new run")
         return 0
-    steps = Options(
-        force=options.force, measure=not options.no_measure, verify=not options.no_verify
-    )
-    print(execute(work, steps))
+    wanted = Options(measure=not options.no_measure, verify=not options.no_verify)
+    print(execute(work, wanted))
     return 0
 
 
@@ -119,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="other commands", metavar="COMMAND")
     verify = commands.add_parser("verify", help="check that no hop changed the model's behaviour")
     measure = commands.add_parser("measure", help="measure a run's files on this machine")
-    recommend = commands.add_parser("recommend", help="choose the file to serve")
+    recommend = commands.add_parser("recommend", help="choose the file to serve by default")
     for command, handler in ((verify, _verify), (measure, _measure), (recommend, _recommend)):
         command.add_argument("run", type=Path, metavar="RUN", help="a quantize run directory")
         _add_config(command)

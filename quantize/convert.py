@@ -1,5 +1,6 @@
 """A Hugging Face folder into a 16-bit GGUF, by llama.cpp's own converter in a subprocess."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -35,6 +36,7 @@ def convert_to_f16(model: Path, target: Path, *, name: str, log: Path) -> None:
         ConversionError: when the converter fails, with its last lines.
         GgufError: when what it wrote is not whole.
     """
+    require_convertible_tokenizer(model)
     tools = converter_folder()
     command = [sys.executable, str(tools / "convert_hf_to_gguf.py"), str(model.resolve())]
     command += ["--outtype", "f16", "--outfile", str(target.resolve()), "--model-name", name]
@@ -67,3 +69,25 @@ def _explained(model: Path, log: Path) -> str:
             f"not recognised. Keep the base model's tokenizer unchanged. Whole output: {log}"
         )
     return f"llama.cpp's converter refused {model}: {last} (whole output: {log})"
+
+
+def require_convertible_tokenizer(model: Path) -> None:
+    """Refuse a byte-level tokenizer that the converter would take for SentencePiece.
+
+    A tokenizer rebuilt from a GGUF can come back so; the file made with it would split text
+    differently, and llama.cpp ends the process on a byte that such a vocabulary lacks.
+
+    Raises:
+        ConversionError: naming the setting to correct.
+    """
+    path = model / "tokenizer.json"
+    if not path.is_file():
+        return
+    tokenizer = json.loads(path.read_text(encoding="utf-8"))
+    byte_level = "ByteLevel" in json.dumps(tokenizer.get("pre_tokenizer"))
+    if byte_level and tokenizer.get("model", {}).get("byte_fallback"):
+        raise ConversionError(
+            f"{path} is a byte-level BPE tokenizer but says model.byte_fallback = true, so that the "
+            "converter would take it for SentencePiece; rebuild it with byte_fallback false, a "
+            "ByteLevel decoder and the base model's own pre-tokenizer"
+        )

@@ -3,6 +3,7 @@
 Weights are widened to float32, so that what is compared is the files and not two roundings.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ class HfModel:
     """Hold a causal language model; it decodes like a llama session."""
 
     def __init__(self, folder: Path) -> None:
+        for noisy in ("torchao", "torch.utils._pytree"):
+            logging.getLogger(noisy).setLevel(logging.CRITICAL)  # kernels of other processors
         import torch
         from transformers import AutoModelForCausalLM, GenerationConfig
-        from transformers.utils import logging
+        from transformers.utils import logging as transformers_logging
 
-        logging.set_verbosity_error()
-        logging.disable_progress_bar()
+        transformers_logging.set_verbosity_error()
+        transformers_logging.disable_progress_bar()
         try:
             self._model: Any = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=torch.float32, local_files_only=True

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import msgspec
 
-from quantize.gguf_header import MAGIC, GgufHeader, read_header
+from quantize.gguf_header import MAGIC, read_header
 
 PREFIX = "edgesmith."
 _UINT32, _STRING = 4, 8
@@ -63,9 +63,9 @@ def write_with_keys(source: Path, target: Path, keys: dict[str, str | int]) -> N
         os.fsync(writer.fileno())
 
 
-def keys_of(header: GgufHeader) -> dict[str, str | int]:
-    """Return the `edgesmith.*` keys a file holds."""
-    return {key: value for key, value in header.metadata.items() if key.startswith(PREFIX)}
+def parent_sha256(path: Path) -> str | None:
+    """Return the hash of what a file was made from."""
+    return read_header(path).text(PREFIX + "parent.sha256")
 
 
 def _copy_spans(reader: BinaryIO, writer: BinaryIO, spans: Iterable[tuple[int, int]]) -> None:

@@ -16,6 +16,7 @@ from quantize.build import Builder, Built
 from quantize.config import QuantizeConfig, to_dict
 from quantize.errors import RunError
 from quantize.examples import read_examples
+from quantize.metadata import parent_sha256
 from quantize.plan import STAGE, Plan, warnings
 from quantize.progress import Steps
 from quantize.record import manifest, provenance
@@ -36,7 +37,6 @@ from quantize.source import resolve as resolve_source
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what the command line asks beyond the configuration."""
 
-    force: bool = False
     measure: bool = True
     verify: bool = True
 
@@ -45,7 +45,7 @@ def execute(work: Plan, options: Options) -> Path:
     """Carry out a plan and return the complete run."""
     if work.existing is not None:
         say(f"already done: {work.existing} (the same source, configuration and tools; --force)")
-        if options.verify and not (work.existing / verify.FILE).is_file():
+        if options.verify and not verify.passed(work.existing):
             verify_run(work.existing, work.config).require()
         if options.measure:
             measure_run(work.existing, work.config)
@@ -55,22 +55,25 @@ def execute(work: Plan, options: Options) -> Path:
     if work.unfinished is not None:
         say(f"resuming {work.unfinished}")
     run = work.unfinished or create(STAGE, work.config_hash)
+    steps = Steps()
     with locked(run):
-        _complete(run, work, options)
+        _complete(run, work, options, steps)
     if options.measure:
-        measure_run(run, work.config)
+        measure_run(run, work.config, steps)
     else:
         recommend_run(run, work.config)
     return run
 
 
-def measure_run(run: Path, config: QuantizeConfig) -> list[measure.Measurement]:
+def measure_run(
+    run: Path, config: QuantizeConfig, steps: Steps | None = None
+) -> list[measure.Measurement]:
     """Measure what is not known on this machine, recommend and write the report."""
     written = read_manifest(run)
     subjects = [measure.Subject(path=path, sha256=digest) for path, digest in _files(run, written)]
     heldout = run / "heldout.jsonl"
     done = measure.measure(
-        run, subjects, heldout if heldout.is_file() else None, config.measure, Steps(len(subjects))
+        run, subjects, heldout if heldout.is_file() else None, config.measure, steps or Steps()
     )
     for line in report.table(done):
         say(line)
@@ -117,22 +120,25 @@ def verify_run(run: Path, config: QuantizeConfig) -> verify.Verification:
         built = msgspec.structs.replace(built, adapter=adapter)
     elif source is not None:
         say(f"the finetune run {source.ref} is gone: the merge itself is not checked")
-    checked = verify.verify(_chain(run, built, base), config.verify, Steps())
+    steps = Steps()
+    with steps.step("verify that the files are those of the manifest"):
+        files = verify.compare_files(run, written.outputs)
+    checked = verify.verify(_chain(run, built, base), config.verify, steps, before=(files,))
     verify.write(run, checked)
     return checked
 
 
-def _complete(run: Path, work: Plan, options: Options) -> None:
+def _complete(run: Path, work: Plan, options: Options, steps: Steps) -> None:
     discard_partial(run)
     write_atomically(run / "config.toml", tomli_w.dumps(to_dict(work.config)).encode())
     ledger = Ledger(run, work.config_hash)
     builder = Builder(run, work.source, work.config, provenance(work.source))
-    built = builder.build(list(work.types), ledger, Steps())
+    built = builder.build(list(work.types), ledger, steps)
     metrics: dict[str, Any] = {}
     if options.verify:
         base = work.source.weights if built.adapter is not None else None
         built = _with_folder(built, work.source)
-        checked = verify.verify(_chain(run, built, base), work.config.verify, Steps())
+        checked = verify.verify(_chain(run, built, base), work.config.verify, steps)
         verify.write(run, checked)
         checked.require()
         metrics = checked.metrics()
@@ -159,14 +165,19 @@ def _chain(run: Path, built: Built, base: Path | None) -> verify.Chain:
 
 
 def _files(run: Path, written: Manifest) -> list[tuple[Path, str]]:
-    """Return the GGUFs and their hashes, the reference first."""
+    """Return the GGUFs and their hashes: the one made from none of the others, then by size."""
     _require_stage(run, written)
-    records = [record for record in written.outputs if record.role == "gguf"]
-    records.sort(key=lambda record: -record.size_bytes)
-    missing = [record.path for record in records if not (run / record.path).is_file()]
-    if missing or not records:
+    files = {
+        run / record.path: record.sha256 for record in written.outputs if record.role == "gguf"
+    }
+    missing = [path.name for path in files if not path.is_file()]
+    if missing or not files:
         raise RunError(f"{run} lacks {', '.join(missing) or 'any GGUF'}; quantize again")
-    return [(run / record.path, record.sha256) for record in records]
+    made_here = set(files.values())
+    order = {
+        path: (parent_sha256(path) in made_here, -path.stat().st_size, path.name) for path in files
+    }
+    return sorted(files.items(), key=lambda item: order[item[0]])
 
 
 def _require_stage(run: Path, written: Manifest) -> None:

@@ -14,15 +14,14 @@ _REDRAW_SECONDS = 0.1
 class Steps:
     """Number the steps of a command and say how long each took."""
 
-    def __init__(self, total: int | None = None) -> None:
-        self.total = total
+    def __init__(self) -> None:
         self.done = 0
 
     @contextlib.contextmanager
     def step(self, title: str) -> Iterator[Callable[[int, int], None]]:
         """Announce a step; the value it gives draws (done, all) within it."""
         self.done += 1
-        place = f"[{self.done}/{self.total}]" if self.total else f"[{self.done}]"
+        place = f"[{self.done}]"
         bar = _Bar(f"{place} {title}")
         start = time.monotonic()
         yield bar.draw

@@ -13,6 +13,7 @@ import msgspec
 
 from quantize.adapter import Adapter
 from quantize.config import VerifyConfig
+from quantize.digest import sha256_file
 from quantize.errors import VerificationError
 from quantize.examples import Message, ScoredText, example_texts, plain_texts, python_source
 from quantize.gguf_header import read_header
@@ -21,7 +22,7 @@ from quantize.hf_reference import HfModel
 from quantize.llama_session import LlamaSession
 from quantize.merge_proof import MergeProof, prove
 from quantize.progress import Steps
-from quantize.run import SCHEMA_VERSION, write_json
+from quantize.run import SCHEMA_VERSION, OutputRecord, write_json
 from quantize.verify_logits import adapter_effect, compare_greedy, compare_logits
 from quantize.verify_prompts import (
     PROMPTS,
@@ -72,9 +73,30 @@ def write(run: Path, verification: Verification) -> None:
     write_json(run / FILE, verification)
 
 
-def verify(chain: Chain, config: VerifyConfig, steps: Steps) -> Verification:
-    """Run every check that the chain's artifacts allow."""
-    checks: list[Check] = []
+def passed(run: Path) -> bool:
+    """Say whether a run's last verification was kept and passed."""
+    try:
+        return msgspec.json.decode((run / FILE).read_bytes(), type=Verification).passed
+    except (OSError, msgspec.MsgspecError):
+        return False
+
+
+def compare_files(run: Path, outputs: Sequence[OutputRecord]) -> Check:
+    """Compare every file of a run with the manifest's hash."""
+    hop, name = "manifest -> files", "SHA-256"
+    for record in outputs:
+        path = run / record.path
+        if not path.is_file() or sha256_file(path) != record.sha256:
+            detail = f"{record.path} is not the file that was written"
+            return Check(hop=hop, name=name, passed=False, detail=detail)
+    return Check(hop=hop, name=name, passed=True, detail=f"{len(outputs)} files unchanged")
+
+
+def verify(
+    chain: Chain, config: VerifyConfig, steps: Steps, *, before: Sequence[Check] = ()
+) -> Verification:
+    """Run every check that the chain's artifacts allow, after those made `before`."""
+    checks = list(before)
     proof: MergeProof | None = None
     if chain.base and chain.adapter and chain.merged:
         with steps.step("verify base+adapter -> merged"):

@@ -45,6 +45,8 @@ def read_facts(path: Path) -> GgufFacts:
         BaseModelError: not a GGUF, or cut short.
     """
     fields = _open(path).fields
+    if "tokenizer.ggml.tokens" not in fields:
+        raise BaseModelError(f"{path} holds no tokenizer: it is no language model")
 
     def value(key: str) -> Any:
         return fields[key].contents() if key in fields else None
@@ -110,10 +112,19 @@ def dequantise(path: Path, sha256: str) -> tuple[Path, GgufFacts]:
     try:
         _convert(path, scratch / "weights", facts)
         (scratch / "facts.json").write_bytes(msgspec.json.encode(facts))
-        scratch.rename(cached)
+        _publish(scratch, cached)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return cached / "weights", facts
+
+
+def _publish(scratch: Path, cached: Path) -> None:
+    """Rename a finished folder into place; another process may have been faster."""
+    try:
+        scratch.rename(cached)
+    except OSError:
+        if not (cached / "facts.json").is_file():
+            raise
 
 
 def _convert(path: Path, folder: Path, facts: GgufFacts) -> None:
@@ -128,6 +139,7 @@ def _convert(path: Path, folder: Path, facts: GgufFacts) -> None:
         raise BaseModelError(f"transformers cannot load {path.name}: {error}") from error
     forget_quantization(model)
     correct_special_tokens(tokenizer, facts.special_tokens)
+    tokenizer.clean_up_tokenization_spaces = False  # it would eat blanks of code when decoding
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

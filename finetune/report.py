@@ -62,8 +62,8 @@ def _commit(git: dict[str, Any]) -> str:
 
 
 def shown(value: float) -> str:
-    """Write a figure: integers with separators, others with four digits."""
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+    """Write a figure: integers with separators, others with five digits."""
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.5g}"
 
 
 def machine(hardware: dict[str, Any]) -> str:

@@ -109,7 +109,7 @@ def prepare(dataset: Dataset, tokenizer: Any, config: Config) -> Prepared:
         if not side.encoded:
             raise DataError(
                 f"all {len(offered)} {name} examples of {dataset.ref} are longer than "
-                f"train.max_seq_length ({fitter.max_length} tokens), so no answer is left to learn: "
+                f"train.max_seq_length ({fitter.max_length} tokens): no answer is left to learn; "
                 "raise it"
             )
     return Prepared(

@@ -172,7 +172,7 @@ def _dotted(message: str) -> str:
 
 def to_plain(config: Config) -> dict[str, Any]:
     """Return the effective configuration as plain JSON types."""
-    plain: dict[str, Any] = msgspec.to_builtins(config)
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(config))
     return plain
 
 

@@ -92,7 +92,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_broken_toml_is_named_with_its_line(write):
-    with pytest.raises(ConfigError, match="not TOML.*line 1"):
+    with pytest.raises(ConfigError, match=r"not TOML.*line 1"):
         load_config(write("= 3"), [])
 
 

@@ -19,7 +19,7 @@ def test_the_base_models_own_template_is_kept(tiny_tokenizer):
 
 def test_a_base_without_template_is_told_every_choice(tiny_tokenizer):
     tiny_tokenizer.chat_template = None
-    with pytest.raises(TemplateError, match="chatml, llama-3, alpaca, or template.file"):
+    with pytest.raises(TemplateError, match=r"chatml, llama-3, alpaca, or template.file"):
         choose_template(tiny_tokenizer, TemplateConfig())
 
 
@@ -67,5 +67,5 @@ def test_a_file_wins_and_a_missing_one_is_named(tiny_tokenizer, tmp_path):
 
 
 def test_an_end_of_turn_that_is_no_token_is_refused(tiny_tokenizer):
-    with pytest.raises(TemplateError, match="template.eos_token <END> is no token"):
+    with pytest.raises(TemplateError, match=r"template.eos_token <END> is no token"):
         choose_template(tiny_tokenizer, TemplateConfig(eos_token="<END>"))

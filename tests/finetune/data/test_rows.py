@@ -72,5 +72,5 @@ def test_a_wrong_row_says_where_what_and_found(row, name, message):
 
 
 def test_an_unknown_format_lists_what_is_known():
-    with pytest.raises(DataError, match="expected alpaca: instruction, output; .*found keys a, b"):
+    with pytest.raises(DataError, match=r"expected alpaca: instruction, output; .*found keys a, b"):
         detect_format({"a": 1, "b": 2}, "x.json, row 1")

@@ -57,7 +57,7 @@ def test_a_template_that_hides_the_start_of_the_answer_is_refused(tiny_tokenizer
     tiny_tokenizer.chat_template = (
         "{{ messages | length }}{% for m in messages %}{{ m['content'] }}<|im_end|>{% endfor %}"
     )
-    with pytest.raises(TemplateError, match="renders example .* differently"):
+    with pytest.raises(TemplateError, match=r"renders example .* differently"):
         encoded(conversation("q", "a"), tiny_tokenizer)
 
 

@@ -1,0 +1,244 @@
+"""The command as a user runs it, in processes of their own on a tiny random model."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from finetune.fingerprint import sha256_file
+
+SETTINGS = (
+    "train.max_seq_length=128",
+    "train.max_steps=10",
+    "train.save_steps=2",
+    "train.grad_accumulation=8",
+    "train.learning_rate=0.01",
+    "data.source=file",
+    "data.licence=mit",
+    "lora.dropout=0.1",
+)
+
+
+def options(base, data):
+    pairs = [*SETTINGS, f"base_model.ref={base}", f"data.path={data}"]
+    return [word for pair in pairs for word in ("--set", pair)]
+
+
+def manifest_of(path):
+    return json.loads((Path(path) / "manifest.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_model, tmp_path_factory):
+    """A complete run of the tiny model: (home, data file, process)."""
+    from os import environ
+
+    home = tmp_path_factory.mktemp("home")
+    data = home / "rows.jsonl"
+    rows = ({"prompt": f"add {n}", "completion": f"return a + {n}"} for n in range(20))
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    environment = environ | {
+        "EDGESMITH_HOME": str(home),
+        "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
+    }
+    words = [sys.executable, "-m", "finetune", *options(tiny_model, data)]
+    done = subprocess.run(
+        words, cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return home, data, done
+
+
+def test_stdout_holds_the_run_directory_and_nothing_else(finished):
+    home, _, done = finished
+    path = Path(done.stdout.rstrip("\n"))
+    assert path.parent == home / "runs" / "finetune"
+    assert done.stdout == f"{path}\n"
+
+
+def test_nothing_is_left_in_the_working_directory(finished):
+    home, data, _ = finished
+    assert {path.name for path in home.iterdir()} == {"runs", data.name}
+
+
+def test_training_lowers_the_heldout_loss_and_says_so(finished):
+    metrics = manifest_of(finished[2].stdout.strip())["metrics"]
+    before = metrics["heldout_response_loss_before_nats"]
+    assert metrics["heldout_response_loss_after_nats"] < before
+    assert metrics["num_steps"] == 10
+    assert metrics["train_tokens"] > 0
+    assert metrics["train_tokens_per_second"] > 0
+    assert metrics["peak_memory_bytes"] > 1e8
+
+
+def test_the_manifest_lists_every_artifact_with_its_true_hash(finished):
+    path = Path(finished[2].stdout.strip())
+    outputs = manifest_of(path)["outputs"]
+    assert {entry["role"] for entry in outputs} == {
+        "adapter",
+        "tokenizer",
+        "chat_template",
+        "train_examples",
+        "heldout_examples",
+        "report",
+        "model_card",
+    }
+    for entry in outputs:
+        assert sha256_file(path / entry["path"]) == entry["sha256"]
+
+
+def test_the_manifest_names_base_and_data_with_licences(finished):
+    manifest = manifest_of(finished[2].stdout.strip())
+    licences = {entry["role"]: entry["licence"] for entry in manifest["inputs"]}
+    assert licences == {"base_model": "MIT", "data": "MIT"}
+    assert manifest["base_model"]["kind"] == "hf_dir"
+    assert {"unsloth", "torch", "transformers", "trl", "peft"} <= set(manifest["versions"])
+    assert len(manifest["config_hash"]) == 64
+
+
+def test_the_adapter_is_plain_peft_and_changes_the_model(finished):
+    from safetensors.numpy import load_file
+
+    folder = Path(finished[2].stdout.strip()) / "adapter"
+    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    assert config["base_model_name_or_path"] == "tiny-llama"
+    weights = load_file(folder / "adapter_model.safetensors")
+    assert any(abs(tensor).max() > 0 for name, tensor in weights.items() if "lora_B" in name)
+
+
+def test_train_and_heldout_files_share_no_example(finished):
+    path = Path(finished[2].stdout.strip())
+    ids = [
+        {json.loads(line)["id"] for line in (path / name).read_text(encoding="utf-8").splitlines()}
+        for name in ("train.jsonl", "heldout.jsonl")
+    ]
+    assert ids[0]
+    assert ids[1]
+    assert not ids[0] & ids[1]
+
+
+def run_again(finished, command, *more):
+    home, _, _ = finished
+    return command(*more, EDGESMITH_HOME=str(home))
+
+
+def test_the_same_fine_tune_is_printed_again_and_not_redone(finished, command, tiny_model):
+    home, data, done = finished
+    again = run_again(finished, command, *options(tiny_model, data))
+    assert again.stdout == done.stdout
+    assert "are trained already" in again.stderr
+    assert len(list((home / "runs" / "finetune").iterdir())) == 1
+
+
+def test_a_complete_run_is_not_resumed_but_named(finished, command):
+    done = finished[2]
+    again = run_again(finished, command, "--resume", done.stdout.strip())
+    assert (again.returncode, again.stdout) == (0, done.stdout)
+    assert "is complete; nothing to resume" in again.stderr
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_resumes_to_the_same_adapter(finished, command, tmp_path, tiny_model):
+    _, data, done = finished
+    words = [sys.executable, "-m", "finetune", *options(tiny_model, data)]
+    with subprocess.Popen(
+        words, cwd=tmp_path, env=command.environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("step 3/"):
+                process.send_signal(signal.SIGTERM)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 128 + signal.SIGTERM
+    (path,) = (tmp_path / "runs" / "finetune").iterdir()
+    assert f"--resume {path}" in rest
+    assert not (path / "manifest.json").exists()
+
+    changed = data.read_bytes()
+    data.write_bytes(changed.replace(b"add 1", b"sub 1"))
+    refused = command("--resume", path)
+    data.write_bytes(changed)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "its inputs changed: inputs.data was" in refused.stderr
+
+    resumed = command("--resume", path)
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout == f"{path}\n"
+    assert_same_weights(Path(done.stdout.strip()), path)
+    ours, theirs = (manifest_of(run)["metrics"] for run in (path, done.stdout.strip()))
+    for name in ("train_tokens", "num_steps", "heldout_response_loss_before_nats"):
+        assert ours[name] == theirs[name]
+
+
+def assert_same_weights(one, other):
+    import numpy as np
+    from safetensors.numpy import load_file
+
+    ours, theirs = (load_file(run / "adapter/adapter_model.safetensors") for run in (one, other))
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        np.testing.assert_allclose(tensor, theirs[name], atol=1e-6, err_msg=name)
+
+
+@pytest.mark.weights
+@pytest.mark.slow
+def test_a_few_steps_on_real_weights_lower_the_loss(command, smollm2_gguf):
+    settings = ("train.max_steps=3", "train.grad_accumulation=2", "train.max_seq_length=160")
+    more = ("data.max_heldout_examples=3", "data.max_train_tokens=900", "train.warmup_steps=0")
+    pairs = [*settings, *more, f"base_model.ref={smollm2_gguf}"]
+    done = command(*[word for pair in pairs for word in ("--set", pair)])
+    assert done.returncode == 0, done.stderr
+    path = Path(done.stdout.strip())
+    manifest = manifest_of(path)
+    metrics = manifest["metrics"]
+    before = metrics["heldout_response_loss_before_nats"]
+    assert metrics["heldout_response_loss_after_nats"] < before
+    assert manifest["base_model"]["path"] == "base_model"
+    assert manifest["base_model"]["quantized_from"] == "Q4_1"
+    assert (path / "base_model" / "model.safetensors").is_file()
+    assert "license: apache-2.0" in (path / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_a_dry_run_counts_and_writes_nothing(command, tiny_model, rows_file, tmp_path):
+    done = command("--dry-run", *options(tiny_model, rows_file))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "held out, of 20 found" in done.stderr
+    assert "steps:    10" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_llama_recipe_gets_as_far_as_the_hub(command):
+    recipe = Path(__file__).resolve().parents[2] / "finetune/configs/llama-3.2-1b-python.toml"
+    done = command("--config", recipe, "--dry-run", HF_HUB_OFFLINE="1", HF_HOME="/nonexistent")
+    assert done.returncode == 2
+    assert "meta-llama/Llama-3.2-1B is not on this machine and the hub cannot" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--set", "train.epocs=1"], "did you mean `train.epochs`"),
+        (["--config", "absent.toml"], "absent.toml: no such configuration file"),
+        (["--set", "base_model.ref=./gone"], "is no file or folder here"),
+        (["--resume", "nowhere"], "is no unfinished fine-tune"),
+        (["--resume", "r", "--force"], "--resume takes its configuration from the run"),
+        (["base", "packaged:x"], "no packaged model `packaged:x`"),
+    ],
+)
+def test_a_user_error_is_one_line_with_exit_status_2(command, words, message):
+    done = command(*words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.weights
+def test_base_prints_where_a_base_model_is(command, smollm2_gguf):
+    done = command("base", smollm2_gguf)
+    assert done.stdout == f"{smollm2_gguf.resolve()}\n"

@@ -119,25 +119,16 @@ def _load(settings: Settings, model: Path) -> Engine:
 def _serve(
     engine: Engine, settings: Settings, api_keys: tuple[str, ...], sock: socket.socket
 ) -> None:
-    import uvicorn
-
     from serve.app import create_app
     from serve.chat.errors import ChatError
+    from serve.server import Server
 
     try:
         app = create_app(engine, settings, api_keys)
     except ChatError as error:
         raise ServeError(f"{error}; replace it with --set model.template_file=FILE") from error
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            ws="none",
-            timeout_graceful_shutdown=settings.server.shutdown_grace_seconds,
-        )
-    )
+    grace = settings.server.shutdown_grace_seconds
+    server = Server(app, grace_seconds=grace, end_answers=engine.close)
     print(_banner(engine, settings, sock), file=sys.stderr, flush=True)
     server.run(sockets=[sock])
 

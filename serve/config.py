@@ -116,7 +116,8 @@ def load(path: Path | None = None, overrides: Iterable[str] = ()) -> Settings:
     for override in overrides:
         _apply(tree, override)
     _refuse_unknown(tree, Settings, "")
-    if "model" in tree.get("engine", {}):
+    engine = tree.get("engine")
+    if isinstance(engine, dict) and "model" in engine:
         raise ConfigError("unknown configuration key engine.model; did you mean model.file?")
     try:
         return msgspec.convert(tree, Settings)

@@ -1,0 +1,154 @@
+"""The whole server with real weights: the OpenAI SDK and raw sockets against SmolLM2."""
+
+import json
+import socket
+import threading
+
+import httpx
+import openai
+import pytest
+import uvicorn
+
+from serve.app import create_app
+from serve.config import Settings
+
+pytestmark = pytest.mark.weights
+
+CHAT = [{"role": "user", "content": "Write a Python function that adds two numbers."}]
+MODEL = "any name an editor sends"
+
+
+class RealServer:
+    def __init__(self, engine, port):
+        self.engine = engine
+        self.url = f"http://127.0.0.1:{port}/v1"
+        self.port = port
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+        self.sdk = openai.OpenAI(base_url=self.url, api_key="none", max_retries=0)
+
+
+@pytest.fixture(scope="module")
+def real(smollm2_gguf):
+    from serve.engine.engine import Engine, EngineConfig
+
+    engine = Engine.load(EngineConfig(model=str(smollm2_gguf), context_length=2048, slots=2))
+    app = create_app(engine, Settings())
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, ws="none"))
+    sock = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
+    thread.start()
+    started = RealServer(engine, sock.getsockname()[1])
+    yield started
+    started.http.close()
+    started.sdk.close()
+    server.should_exit = True
+    thread.join(20)
+    engine.close()
+    sock.close()
+
+
+def greedy(real, **more):
+    asked = {"model": MODEL, "messages": CHAT, "temperature": 0, "max_tokens": 12}
+    return real.sdk.chat.completions.create(**asked | more)
+
+
+def test_the_sdk_gets_the_same_words_streamed_and_whole(real):
+    whole = greedy(real)
+    assert whole.usage.completion_tokens == 12
+    assert whole.choices[0].finish_reason == "length"
+    chunks = list(greedy(real, stream=True, stream_options={"include_usage": True}))
+    streamed = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert streamed == whole.choices[0].message.content
+    assert streamed.strip()
+    assert chunks[-1].usage.completion_tokens == 12
+    assert chunks[-1].usage.prompt_tokens_details.cached_tokens > 0
+
+
+async def test_the_async_sdk_streams(real):
+    async with openai.AsyncOpenAI(base_url=real.url, api_key="none") as sdk:
+        stream = await sdk.completions.create(
+            model=MODEL, prompt="def add(a, b):", max_tokens=8, temperature=0, stream=True
+        )
+        text = "".join([chunk.choices[0].text async for chunk in stream])
+    assert text.strip()
+
+
+def test_a_stop_string_ends_the_answer_and_is_not_part_of_it(real):
+    whole = greedy(real).choices[0].message.content
+    stop = whole[6:10]
+    cut = greedy(real, stop=[stop])
+    assert cut.choices[0].finish_reason == "stop"
+    assert cut.choices[0].message.content == whole[: whole.index(stop)]
+
+
+def test_the_same_seed_gives_the_same_answer(real):
+    first, second = (greedy(real, temperature=1.5, seed=7) for _ in range(2))
+    assert first.choices[0].message.content == second.choices[0].message.content
+
+
+def test_logprobs_are_probabilities_best_first(real):
+    answer = greedy(real, logprobs=True, top_logprobs=3, max_tokens=4)
+    for entry in answer.choices[0].logprobs.content:
+        top = [each.logprob for each in entry.top_logprobs]
+        assert top == sorted(top, reverse=True)
+        assert max(top) <= 0
+        assert entry.logprob == pytest.approx(top[0])  # greedy takes the best
+
+
+def test_an_overflow_names_both_numbers(real):
+    with pytest.raises(openai.BadRequestError) as caught:
+        greedy(real, messages=[{"role": "user", "content": "word " * 3000}], stream=True)
+    assert caught.value.code == "context_length_exceeded"
+    assert caught.value.body["n_prompt_tokens"] > caught.value.body["n_ctx"] == 2048
+
+
+def test_the_engines_own_refusals_are_400s_naming_the_parameter(real):
+    for name, value in (("temperature", -1), ("top_p", 7), ("presence_penalty", "x")):
+        response = real.http.post("/v1/chat/completions", json={"messages": CHAT, name: value})
+        assert response.status_code == 400, name
+        assert response.json()["error"]["param"] == name
+
+
+def test_the_server_renders_and_tokenizes_as_it_does_for_chat(real):
+    prompt = real.http.post("/apply-template", json={"messages": CHAT}).json()["prompt"]
+    tokens = real.http.post("/tokenize", json={"content": prompt}).json()["tokens"]
+    assert greedy(real, max_tokens=1).usage.prompt_tokens == len(tokens)
+    assert real.http.post("/detokenize", json={"tokens": tokens}).json()["content"] == prompt
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("prompt", ["once", "word " * 1500], ids=["decoding", "prefilling"])
+def test_hanging_up_frees_the_slot(real, prompt, stream):
+    finished = real.engine.stats().requests_finished.get("cancelled", 0)
+    body = json.dumps({"prompt": prompt, "max_tokens": 400, "stream": stream, "ignore_eos": True})
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", real.port), timeout=10) as sock:
+        sock.sendall((head + body).encode())
+        until(real, lambda stats: stats.num_running == 1)
+    stats = until(real, lambda stats: stats.num_running == 0)
+    assert stats.requests_finished["cancelled"] == finished + 1
+
+
+def until(real, holds):
+    """Poll /health between looks: the server itself sets the pace, and must stay responsive."""
+    for _ in range(2000):
+        stats = real.engine.stats()
+        if holds(stats):
+            return stats
+        assert real.http.get("/health").status_code == 200
+    raise AssertionError(f"never reached: {stats}")
+
+
+def test_eight_clients_at_once_all_get_their_answers(real):
+    answers = {}
+
+    def ask(number):
+        answers[number] = greedy(real, max_tokens=4).choices[0].message.content
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(answers) == 8
+    assert all(answers.values())

@@ -75,7 +75,7 @@ def _not_found(name: str, page: str) -> str:
 def _unreachable(name: str) -> str:
     return (
         f"{name} is not on this machine and the hub cannot be reached (offline?): connect and "
-        "start again, downloads resume where they stopped; or name a local folder or GGUF"
+        "start again, downloads resume where they stopped; or use a local copy"
     )
 
 

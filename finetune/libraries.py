@@ -44,6 +44,9 @@ def import_unsloth() -> Any:
             f"Unsloth does not load ({error}); install the finetune extra, or on a CPU the pinned "
             "finetune/requirements-linux-cpu.txt"
         ) from error
+    import datasets
+
+    datasets.disable_progress_bars()
     import_transformers()
     return FastLanguageModel
 

@@ -15,7 +15,7 @@ import msgspec
 
 from finetune.config import Config
 from finetune.data.prepare import Prepared
-from finetune.data.tokens import Encoded
+from finetune.data.tokens import IGNORED, Encoded
 from finetune.errors import ConfigError, InterruptedRunError, TrainingError
 from finetune.heldout import response_loss_nats
 from finetune.libraries import gpu_name
@@ -26,6 +26,7 @@ from finetune.stopping import StopWish
 
 CHECKPOINTS = "checkpoints"
 ADAPTER = "adapter"
+PREPARED = {"skip_prepare_dataset": True}
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,23 +140,35 @@ def _make_trainer(
     from transformers import PrinterCallback, ProgressCallback
     from trl import SFTTrainer
 
-    table = Dataset.from_list([{"input_ids": row.input_ids, "labels": row.labels} for row in rows])
+    args = _arguments(config, folder)
+    table = Dataset.from_list([_columns(row, packed=args.packing) for row in rows])
     trainer = SFTTrainer(
         model=model,
         processing_class=tokenizer,
         train_dataset=table,
-        args=_arguments(config, folder),
+        args=args,
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     return trainer
 
 
+def _columns(row: Encoded, *, packed: bool) -> dict[str, list[int]]:
+    """Return one row of the trainer's table; the packer takes a mask where others take labels."""
+    if packed:
+        mask = [int(label != IGNORED) for label in row.labels]
+        return {"input_ids": row.input_ids, "completion_mask": mask}
+    return {"input_ids": row.input_ids, "labels": row.labels}
+
+
 def _arguments(config: Config, folder: Path) -> Any:
     from trl import SFTConfig
 
     settings = config.train
-    prepared = {} if settings.packing else {"dataset_kwargs": {"skip_prepare_dataset": True}}
+    packing = settings.packing and gpu_name() is not None
+    if settings.packing and not packing:
+        print("train.packing needs a GPU; training unpacked", file=sys.stderr)
+    ready = {"completion_only_loss": True} if packing else {"dataset_kwargs": dict(PREPARED)}
     return SFTConfig(
         output_dir=str(folder / CHECKPOINTS),
         learning_rate=settings.learning_rate,
@@ -169,17 +182,17 @@ def _arguments(config: Config, folder: Path) -> Any:
         gradient_accumulation_steps=settings.grad_accumulation,
         gradient_checkpointing=settings.gradient_checkpointing,
         max_length=settings.max_seq_length,
-        packing=settings.packing,
+        packing=packing,
         logging_steps=settings.logging_steps,
         logging_nan_inf_filter=False,
         save_steps=settings.save_steps,
         save_total_limit=2,
         seed=settings.seed,
         optim="adamw_torch",
-        include_num_input_tokens_seen="all" if settings.packing else "non_padding",
+        include_num_input_tokens_seen="all" if packing else "non_padding",
         report_to="none",
         disable_tqdm=True,
-        **prepared,
+        **ready,
     )
 
 

@@ -87,7 +87,7 @@ def require_convertible_tokenizer(model: Path) -> None:
     byte_level = "ByteLevel" in json.dumps(tokenizer.get("pre_tokenizer"))
     if byte_level and tokenizer.get("model", {}).get("byte_fallback"):
         raise ConversionError(
-            f"{path} is a byte-level BPE tokenizer but says model.byte_fallback = true, so that the "
+            f"{path} is a byte-level BPE tokenizer but says model.byte_fallback = true, so the "
             "converter would take it for SentencePiece; rebuild it with byte_fallback false, a "
             "ByteLevel decoder and the base model's own pre-tokenizer"
         )

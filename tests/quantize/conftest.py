@@ -9,32 +9,21 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-CONVERSATIONS = [
-    (
-        "Write a Python function that returns the sum of a list.",
+CONVERSATIONS = {
+    "Write a Python function that returns the sum of a list.": (
         "def total(values):\n    result = 0\n    for value in values:\n        result += value\n"
-        "    return result\n",
+        "    return result\n"
     ),
-    (
-        "Write a Python function that reverses a string.",
-        "def reverse(text):\n    return text[::-1]\n",
+    "Write a Python function that reverses a string.": (
+        "def reverse(text):\n    return text[::-1]\n"
     ),
-    (
-        "Write a Python function that says whether a number is even.",
-        "def is_even(number):\n    return number % 2 == 0\n",
+    "Write a Python function that says whether a number is even.": (
+        "def is_even(number):\n    return number % 2 == 0\n"
     ),
-    (
-        "Write a Python function that counts the vowels of a text.",
-        "def count_vowels(text):\n    return sum(letter in 'aeiou' for letter in text.lower())\n",
+    "Write a Python function that counts the vowels of a text.": (
+        "def count_vowels(text):\n    return sum(letter in 'aeiou' for letter in text.lower())\n"
     ),
-]
-
-
-@pytest.fixture(scope="session")
-def sdist() -> Path | None:
-    """Name the pinned source distribution where development keeps it, else leave it to the code."""
-    named = os.environ.get("EDGESMITH_LLAMA_CPP_SDIST")
-    return Path(named) if named else None
+}
 
 
 @pytest.fixture(scope="session")
@@ -118,16 +107,18 @@ def make_run(root: Path, base: Path, *, scale: float = 0.05, **lora) -> Path:
     template = (base / "chat_template.jinja").read_text()
     (run / "chat_template.jinja").write_text(template)
     (run / "heldout.jsonl").write_text(
-        "".join(json.dumps(_example(number)) + "\n" for number in range(len(CONVERSATIONS)))
+        "".join(
+            json.dumps(_example(question, answer)) + "\n"
+            for question, answer in CONVERSATIONS.items()
+        )
     )
     _write_manifest(run, base)
     return run
 
 
-def _example(number: int) -> dict:
-    question, answer = CONVERSATIONS[number]
+def _example(question: str, answer: str) -> dict:
     messages = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return {"id": f"example-{number}", "messages": messages}
+    return {"id": hashlib.sha256(question.encode()).hexdigest()[:8], "messages": messages}
 
 
 def _copy_tokenizer(base: Path, target: Path) -> None:

@@ -26,6 +26,7 @@ COMMANDS = {
     "fim": "fill the gap at FILE:LINE[:COL]",
     "models": "list what the server offers",
     "doctor": "check a server and measure it",
+    "evaluate": "solve programming problems in a sandbox, and score",
 }
 EPILOG = """\
 examples:

@@ -25,6 +25,7 @@ CLIENT_COMMANDS = {
     "fim": "fill the gap at FILE:LINE[:COL]",
     "models": "list what a server offers",
     "doctor": "check a server and measure it",
+    "evaluate": "solve programming problems in a sandbox, and score",
 }
 USAGE = """\
 usage: edgesmith COMMAND [ARGUMENTS]

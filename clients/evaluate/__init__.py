@@ -1,0 +1,1 @@
+"""Generate answers to programming problems, run them in a sandbox, and score them."""

@@ -1,0 +1,111 @@
+"""Ask a server for every sample that is still missing, several at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from clients.evaluate import samples
+from clients.evaluate.samples import Sample
+from clients.evaluate.solutions import DEFAULT_MODES, TOP_LEVEL, Mode, question, text_prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from clients.async_client import AsyncClient
+    from clients.evaluate.problems import Problem
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for. `seed` grows by one a sample, so that n samples differ."""
+
+    num_samples: int = 1
+    mode: Mode | None = None
+    max_tokens: int = 512
+    temperature: float = 0.0
+    seed: int = 0
+    concurrency: int = 4
+
+    def mode_for(self, problem: Problem) -> Mode:
+        """Return how a problem is asked."""
+        return self.mode or DEFAULT_MODES[problem.kind]
+
+    def identity(self, model: str | None) -> str:
+        """Return what answers depend on, for resuming."""
+        return (
+            f"model={model} mode={self.mode or 'default'} max_tokens={self.max_tokens} "
+            f"temperature={self.temperature:g} seed={self.seed}"
+        )
+
+
+async def generate(
+    client: AsyncClient,
+    problems: Sequence[Problem],
+    plan: Plan,
+    file: Path,
+    *,
+    on_progress: Callable[[int, int], None],
+) -> None:
+    """Append every missing sample to `file`; `on_progress` hears (done, total).
+
+    Raises:
+        ClientError: the server failed; what came until then is in the file.
+    """
+    settings = plan.identity(client.model)
+    done = {(item.task_id, item.sample) for item in samples.resume(file, settings)}
+    wanted = [(problem, n) for n in range(plan.num_samples) for problem in problems]
+    missing = [(problem, n) for problem, n in wanted if (problem.task_id, n) not in done]
+    num_done = len(wanted) - len(missing)
+    gate = asyncio.Semaphore(plan.concurrency)
+
+    async def one(problem: Problem, number: int) -> None:
+        nonlocal num_done
+        async with gate:
+            answer, reason = await _ask(client, problem, plan, seed=plan.seed + number)
+        row = Sample(
+            task_id=problem.task_id,
+            completion=answer,
+            sample=number,
+            mode=plan.mode_for(problem),
+            finish_reason=reason,
+            model=client.model,
+            settings=settings,
+        )
+        samples.append(file, row)
+        num_done += 1
+        on_progress(num_done, len(wanted))
+
+    on_progress(num_done, len(wanted))
+    async with asyncio.TaskGroup() as group:
+        for problem, number in missing:
+            group.create_task(one(problem, number))
+
+
+async def _ask(
+    client: AsyncClient, problem: Problem, plan: Plan, *, seed: int
+) -> tuple[str, str | None]:
+    """Return one answer and why it ended."""
+    max_tokens, temperature = plan.max_tokens, plan.temperature
+    mode = plan.mode_for(problem)
+    if mode == "chat":
+        chat = await client.chat(
+            question(problem), max_tokens=max_tokens, temperature=temperature, seed=seed
+        )
+        return chat.text, chat.finish_reason
+    if mode == "fim":
+        infill = await client.fim(
+            problem.prompt,
+            problem.suffix,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            seed=seed,
+        )
+        return infill.text, infill.finish_reason
+    stop = () if problem.kind == "instruction" else TOP_LEVEL
+    text = await client.complete(
+        text_prompt(problem), max_tokens=max_tokens, temperature=temperature, seed=seed, stop=stop
+    )
+    return text.text, text.finish_reason

@@ -10,7 +10,7 @@ MIN_CHUNK = 16  # smaller ones waste the kernels, and measure badly
 ROW_GROUP = 4  # repacked kernels take rows four at a time
 
 SOLO_SECONDS = 1.0  # nobody decodes: a newcomer of a higher class aborts the chunk anyway
-SHARED_SECONDS = 0.35  # streams wait: a whole step, their own rows included
+SHARED_SECONDS = 0.35  # streams or newcomers wait: a whole step, decode rows included
 
 _WEIGHT = 0.3  # of the newest measurement in the running mean
 
@@ -31,11 +31,11 @@ class RowCosts:
         """Take in one decode call of running sequences."""
         self.decode_seconds = _mean(self.decode_seconds or None, seconds)
 
-    def chunk_rows(self, *, streams_wait: bool, limit: int) -> int:
+    def chunk_rows(self, *, others_wait: bool, limit: int) -> int:
         """Return the rows of the next chunk, a multiple of four, at most `limit`."""
         if self.seconds_per_row is None:
             return min(FIRST_CHUNK, limit)
-        budget = SHARED_SECONDS - self.decode_seconds if streams_wait else SOLO_SECONDS
+        budget = SHARED_SECONDS - self.decode_seconds if others_wait else SOLO_SECONDS
         rows = int(budget / max(self.seconds_per_row, 1e-9))
         return max(min(rows, limit), MIN_CHUNK) // ROW_GROUP * ROW_GROUP
 

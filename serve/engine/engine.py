@@ -79,17 +79,28 @@ class Engine:
         engine._worker.start(engine._note_finished)
         return engine
 
+    @property
+    def failure(self) -> str | None:
+        """Say why the worker died; None while it lives. For health checks."""
+        return self._worker.failure
+
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        """Encode; `add_special` adds BOS where the model wants one. Any thread."""
+        """Encode; `add_special` adds BOS where the model wants one. Any thread.
+
+        Raises: EngineClosedError.
+        """
+        self._check_open()
         return self._vocabulary.tokenize(text, add_special=add_special, parse_special=parse_special)
 
     def detokenize(self, token_ids: Many[int], *, special: bool = True) -> str:
         """Decode; `special` shows control tokens. Any thread. Raises: InvalidSamplingError."""
+        self._check_open()
         self._check_token_ids(token_ids)
         return self._vocabulary.detokenize(token_ids, special=special)
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return one token as it reads, control tokens by name. Raises: InvalidSamplingError."""
+        self._check_open()
         self._check_token_ids((token_id,))
         return self._vocabulary.token_bytes(token_id)
 
@@ -137,6 +148,11 @@ class Engine:
         ids = (info.bos_token_id, info.eos_token_id, 0)
         return (next(token_id for token_id in ids if token_id is not None),)
 
+    def _check_open(self) -> None:
+        """The vocabulary dies with the model."""
+        if self._is_closed:
+            raise EngineClosedError("the engine is closed")
+
     def _check_token_ids(self, token_ids: Many[int]) -> None:
         """One bad row would fail everyone's batch."""
         n_vocab = self.model_info.n_vocab
@@ -151,17 +167,15 @@ class Engine:
         with self._lock:
             if self._num_unfinished >= self._max_unfinished:
                 num_waiting = self._num_unfinished - self.model_info.n_slots
-                raise QueueFullError(
-                    num_waiting, self._config.queue_limit, self._retry_seconds(num_waiting)
-                )
+                raise QueueFullError(num_waiting, self._config.queue_limit, self._retry_seconds())
             self._num_unfinished += 1
 
-    def _retry_seconds(self, num_waiting: int) -> int:
-        """Estimate when a place gets free, from the mean wait so far."""
+    def _retry_seconds(self) -> int:
+        """Estimate when the next place gets free: the mean stay over the seats."""
         counters = self._worker.counters
-        num_finished = counters.requests_finished.total()
-        mean = counters.queue_seconds / num_finished if num_finished else 1.0
-        return min(max(math.ceil(mean / max(num_waiting, 1)), 1), _MAX_RETRY_SECONDS)
+        num_finished = max(counters.requests_finished.total(), 1)
+        stay = counters.seated_seconds / num_finished / self.model_info.n_slots
+        return min(max(math.ceil(stay), 1), _MAX_RETRY_SECONDS)
 
     def _note_finished(self) -> None:
         with self._lock:

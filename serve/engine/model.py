@@ -65,6 +65,7 @@ class Model:
         free_bytes = machine.available_memory_bytes()
         handle = _load_weights(config, path)
         try:
+            _check_kind(path, handle)
             return cls._with_context(config, path, handle, free_bytes)
         except BaseException:
             native.library().llama_model_free(handle)
@@ -211,6 +212,15 @@ def _check_file(path: Path) -> None:
             f"{path} is not a GGUF file: it begins with {magic!r}; "
             "convert the model first (python -m quantize)"
         )
+
+
+def _check_kind(path: Path, handle: Any) -> None:
+    """Refuse models that do not write one token after the other."""
+    lib = native.library()
+    if lib.llama_model_has_encoder(handle) or not lib.llama_model_has_decoder(handle):
+        raise ModelLoadError(f"{path} has an encoder; only decoder models are served")
+    if lib.llama_model_is_diffusion(handle):
+        raise ModelLoadError(f"{path} is a diffusion model; only decoder models are served")
 
 
 def _load_weights(config: EngineConfig, path: Path) -> Any:

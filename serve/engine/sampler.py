@@ -35,6 +35,7 @@ Logits = npt.NDArray[np.float32]
 CANDIDATE_RANGE = 20.0
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+_MAX_TOP_K = 2**31 - 1  # an int32 in the library
 _SEED_RANGE = 2**32 - 1  # the last value asks llama.cpp for a seed of its own
 
 
@@ -114,7 +115,7 @@ def _steps(params: SamplingParams) -> list[Any]:
     seed = secrets.randbelow(_SEED_RANGE) if params.seed is None else params.seed % _SEED_RANGE
     steps = []
     if params.top_k > 0:
-        steps.append(lib.llama_sampler_init_top_k(params.top_k))
+        steps.append(lib.llama_sampler_init_top_k(min(params.top_k, _MAX_TOP_K)))
     if params.typical_p < 1:
         steps.append(lib.llama_sampler_init_typical(params.typical_p, 1))
     if params.top_p < 1:

@@ -6,7 +6,7 @@ move a sequence out of this order:
 aging     A sequence that was given no rows for `aging_seconds` counts as one class higher, for
           twice that as two. So an INTERACTIVE prefill gets a chunk within `aging_seconds` and a
           BACKGROUND one within `2 * aging_seconds`, plus one step for every sequence that waits
-          as long; a chunk that runs by its age is not aborted.
+          as long; a chunk that runs by its age is short and is not aborted.
 urgency   While a FIM sequence decodes its first tokens, lower prefills wait (until they age):
           the editor shows the completion when it is whole.
 """
@@ -120,8 +120,12 @@ class Scheduler:
         top = ranked[0][0][0]
         if top > Priority.FIM and any(s.is_urgent for s in decoding):
             return top, ()
-        rows = self.costs.chunk_rows(streams_wait=bool(decoding), limit=self.limits.max_rows)
-        return top, _fill([s for (rank, _), s in ranked if rank == top], rows)
+        chosen = [s for (rank, _), s in ranked if rank == top]
+        by_age = any(top < s.priority for s in chosen)
+        rows = self.costs.chunk_rows(
+            others_wait=bool(decoding) or by_age, limit=self.limits.max_rows
+        )
+        return top, _fill(chosen, rows)
 
     def mark_computed(self, span: Span, now: float) -> None:
         """Record that the cells of a span exist."""

@@ -36,6 +36,7 @@ class SlotStats(msgspec.Struct, frozen=True, kw_only=True):
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot. Counters grow since the engine started; `*_seconds` are sums.
 
+    `queue_seconds` is the time to a seat, `seated_seconds` from there to the end.
     `decode_seconds` is the time inside llama_decode, `rest_seconds` that of the steps outside it.
     """
 
@@ -59,6 +60,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     decode_seconds: float
     rest_seconds: float
     queue_seconds: float
+    seated_seconds: float
     first_token_seconds: float
     seconds_per_prompt_row: float | None
 
@@ -81,6 +83,7 @@ class Counters:
     decode_seconds: float = 0.0
     rest_seconds: float = 0.0
     queue_seconds: float = 0.0
+    seated_seconds: float = 0.0
     first_token_seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
@@ -105,6 +108,7 @@ class Counters:
             self.prompt_tokens += sequence.num_prompt_tokens
             self.cached_tokens += sequence.num_cached_tokens
             self.queue_seconds += sequence.seated_at - sequence.queued_at
+            self.seated_seconds += (sequence.finished_at or 0.0) - sequence.seated_at
         if sequence.first_token_at is not None:
             self.first_token_seconds += sequence.first_token_at - sequence.queued_at
 

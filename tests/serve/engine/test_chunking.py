@@ -16,22 +16,22 @@ def costs_of(seconds_per_row, decode_seconds=0.0):
 
 
 def test_before_anything_is_measured_a_small_chunk_is_tried():
-    assert RowCosts().chunk_rows(streams_wait=True, limit=512) == FIRST_CHUNK
+    assert RowCosts().chunk_rows(others_wait=True, limit=512) == FIRST_CHUNK
 
 
 @pytest.mark.parametrize("seconds_per_row", [0.004, 0.011, 0.018])
 def test_a_chunk_takes_as_long_as_the_one_who_waits_may_bear(seconds_per_row):
     costs = costs_of(seconds_per_row, decode_seconds=0.1)
-    solo = costs.chunk_rows(streams_wait=False, limit=4096) * seconds_per_row
-    shared = costs.chunk_rows(streams_wait=True, limit=4096) * seconds_per_row
+    solo = costs.chunk_rows(others_wait=False, limit=4096) * seconds_per_row
+    shared = costs.chunk_rows(others_wait=True, limit=4096) * seconds_per_row
     assert SOLO_SECONDS - 4 * seconds_per_row < solo <= SOLO_SECONDS
     bound = max(SHARED_SECONDS - 0.1, MIN_CHUNK * seconds_per_row)
     assert bound - 4 * seconds_per_row < shared <= bound
 
 
 def test_chunks_stay_within_the_batch_and_above_the_least():
-    assert costs_of(1e-6).chunk_rows(streams_wait=False, limit=100) == 100
-    assert costs_of(5.0).chunk_rows(streams_wait=True, limit=100) == MIN_CHUNK
+    assert costs_of(1e-6).chunk_rows(others_wait=False, limit=100) == 100
+    assert costs_of(5.0).chunk_rows(others_wait=True, limit=100) == MIN_CHUNK
 
 
 def test_a_short_chunk_says_nothing_about_long_ones():

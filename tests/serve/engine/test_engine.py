@@ -285,6 +285,27 @@ async def test_closing_during_an_answer_ends_it_and_refuses_more(smollm2_gguf):
         assert (await read(generation))[-1].reason is FinishReason.ERROR
     with pytest.raises(EngineClosedError):
         engine.submit(GenerationRequest(prompt_token_ids=[1]))
+    with pytest.raises(EngineClosedError):
+        engine.tokenize("x", add_special=False, parse_special=False)
+
+
+async def test_sequences_that_outgrow_the_pool_are_read_again_and_not_cut_short(smollm2_gguf):
+    config = EngineConfig(
+        model=str(smollm2_gguf), context_length=512, kv_cells=512, slots=3, n_batch=64
+    )
+    engine = Engine.load(config)
+    try:
+        token_ids_ = engine.tokenize(LONG_TEXT, add_special=True, parse_special=True)
+        prompts = [token_ids_[start : start + 150] for start in (0, 200, 400)]
+        fields = {"max_tokens": 40, "ignore_eos": True}
+        alone = [await read(ask(engine, prompt, **fields)) for prompt in prompts]
+        together = await asyncio.gather(*[read(ask(engine, p, **fields)) for p in prompts])
+        assert engine.stats().preemptions > 0
+        for left, right in zip(alone, together, strict=True):
+            assert right[-1].num_completion_tokens == 40
+            assert_same_greedy(left, right)
+    finally:
+        engine.close()
 
 
 @pytest.mark.parametrize("kv_type", ["q8_0", "q4_0"])
@@ -308,6 +329,9 @@ def test_files_that_are_no_models_are_refused_by_name(smollm2_gguf, tmp_path):
         with pytest.raises(ModelLoadError, match=reason) as refused:
             Engine.load(EngineConfig(model=str(path)))
         assert str(path) in str(refused.value)
+    words.write_bytes(smollm2_gguf.read_bytes().replace(b"llama", b"lhama", 1))
+    with pytest.raises(ModelLoadError, match="unknown model architecture"):
+        Engine.load(EngineConfig(model=str(words)))
     with pytest.raises(ModelLoadError, match="Is a directory"):
         Engine.load(EngineConfig(model=str(tmp_path)))
 

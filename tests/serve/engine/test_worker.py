@@ -153,6 +153,20 @@ def test_a_newcomer_of_a_higher_class_aborts_the_running_chunk_and_goes_first(ma
         assert harness.tokens(harness.events(generation)) == harness.expected(prompt, 2)
 
 
+def test_a_chunk_that_runs_by_its_age_is_short_and_is_not_aborted(make_harness):
+    harness = make_harness(n_batch=64)
+    harness.costs.observe_prefill(32, 32 * 0.01)
+    harness.submit(range(1, 200), max_tokens=2, priority=Priority.BACKGROUND)
+    harness.step()
+    harness.model.during_decode = lambda rows: (
+        len(harness.generations) < 2 and harness.submit([200], max_tokens=2, priority=Priority.FIM)
+    )
+    harness.step(seconds=4.1)
+    assert harness.worker.counters.aborted_chunks == 0
+    first, by_age = (len(rows) for rows in harness.model.batches)
+    assert by_age < first
+
+
 def test_a_newcomer_of_the_same_class_does_not_abort(make_harness):
     harness = make_harness()
     harness.submit(range(1, 100), max_tokens=2)

@@ -54,10 +54,14 @@ class Worker:
         self._thread.start()
 
     def submit(self, lane: Lane) -> None:
-        """Take a lane; a running chunk of a lower class makes way. Raises: EngineClosedError."""
+        """Take a lane; a running chunk of a lower class makes way. Raises: EngineClosedError.
+
+        Without a free seat the newcomer could not use the time, so the chunk goes on.
+        """
         self.mailbox.put(lane)
         chunk_class = self._chunk_class
-        if chunk_class is not None and lane.sequence.priority < chunk_class:
+        goes_first = chunk_class is not None and lane.sequence.priority < chunk_class
+        if goes_first and self.scheduler.slots.num_free:
             self._model.abort.raise_()
 
     def wake(self) -> None:
@@ -232,7 +236,7 @@ class Worker:
     def _finish(
         self, sequence: Sequence, reason: FinishReason, *, error: str | None = None
     ) -> None:
-        lane = self._lanes.pop(sequence)
+        lane = self._lanes[sequence]
         self.scheduler.finish(sequence, reason, self._clock(), keep_cells=error is None)
         lane.close()
         self.counters.count_finished(sequence)
@@ -240,6 +244,7 @@ class Worker:
         if delta is not None:
             self._outbox.post(lane.generation, delta)
         self._outbox.post(lane.generation, lane.finished(error))
+        del self._lanes[sequence]
         self._on_finished()
 
     def _fail_all(self, reason: str) -> None:
@@ -247,7 +252,8 @@ class Worker:
         for lane in self.mailbox.take(wait=False):
             self._lanes[lane.sequence] = lane
         for sequence, lane in self._lanes.items():
-            sequence.finish(FinishReason.ERROR, self._clock())
+            if sequence.status is not Status.FINISHED:
+                sequence.finish(FinishReason.ERROR, self._clock())
             lane.close()
             self.counters.count_finished(sequence)
             self._outbox.post(lane.generation, lane.finished(reason))

@@ -74,8 +74,15 @@ def num_scored(texts: Sequence[ScoredText]) -> int:
 
 
 def score_reference(model: Model, texts: Sequence[ScoredText]) -> tuple[Quality, ReferenceLogits]:
-    """Score the reference and keep its logits; close them after use."""
-    kept = ReferenceLogits(num_scored(texts), model.n_vocab)
+    """Score the reference and keep its logits; close them after use.
+
+    Raises:
+        SourceError: when there is nothing to score.
+    """
+    num_rows = num_scored(texts)
+    if num_rows == 0:
+        raise SourceError("nothing to score: no prompt fits within measure.max_example_tokens")
+    kept = ReferenceLogits(num_rows, model.n_vocab)
     losses = []
     for start, logits, targets in _scored_rows(model, texts):
         kept.keep(start, logits)
@@ -110,8 +117,6 @@ def _scored_rows(
 ) -> Iterator[tuple[int, Logits, npt.NDArray[np.int64]]]:
     """Yield (index of the first row, logits, target ids): the logits that predict each target."""
     row = 0
-    if num_scored(texts) == 0:
-        raise SourceError("nothing to score: no prompt fits within measure.max_example_tokens")
     for text in texts:
         model.reset()
         targets = np.asarray(text.response_token_ids, dtype=np.int64)

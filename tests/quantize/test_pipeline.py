@@ -1,0 +1,242 @@
+"""The whole stage on a tiny model: what a run holds, and what interruptions cannot do to it."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from quantize import build, run
+from quantize.__main__ import main
+from quantize.digest import sha256_file
+from quantize.gguf_header import read_header
+from quantize.merge import shard_names
+
+SMALL = ["--set", "measure.scored_tokens=24", "--set", "measure.prefill_tokens=32"]
+SMALL += ["--set", "measure.decode_tokens=4", "--set", "verify.num_prompts=2"]
+TYPES = ["--types", "f16,q8_0,q4_k_m"]
+
+
+def quantize(home: Path, *arguments: str) -> tuple[int, str]:
+    """Run the command in this process; return its status and the path it printed."""
+    import contextlib
+    import io
+
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out):
+        patch.setenv("EDGESMITH_HOME", str(home))
+        status = main(arguments)
+    return status, out.getvalue().strip()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("quantize-home")
+
+
+@pytest.fixture(scope="module")
+def done(home, tiny_run) -> Path:
+    status, printed = quantize(home, "--from", str(tiny_run), *TYPES, *SMALL)
+    assert status == 0
+    return Path(printed)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    return {path.name: sha256_file(path) for path in folder.glob("*.gguf")}
+
+
+def test_the_manifest_describes_every_file(done):
+    manifest = json.loads((done / "manifest.json").read_text())
+    assert manifest["run_id"] == done.name
+    assert {output["role"] for output in manifest["outputs"]} == {
+        "merged",
+        "gguf",
+        "chat_template",
+        "heldout_examples",
+    }
+    for output in manifest["outputs"]:
+        raw = (done / output["path"]).read_bytes()
+        assert len(raw) == output["size_bytes"]
+        assert hashlib.sha256(raw).hexdigest() == output["sha256"]
+    assert manifest["versions"]["llama.cpp"] == "0c1e57098"
+    assert not list(done.glob("*.partial"))
+
+
+def test_the_merge_is_proven_in_the_manifest(done):
+    metrics = json.loads((done / "manifest.json").read_text())["metrics"]
+    assert metrics["merge_num_changed_tensors"] == 6
+    assert metrics["merge_max_deviation_ulp"] < 0.51
+    assert metrics["verify_f16_top1_agreement"] >= 0.97
+
+
+def test_the_merge_equals_pefts(done, tiny_run, tiny_model):
+    import torch
+    from peft import PeftModel
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    base = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    theirs = PeftModel.from_pretrained(base, tiny_run / "adapter").merge_and_unload().state_dict()
+    (shard,) = shard_names(done / "merged")
+    for name, mine in load_file(done / "merged" / shard).items():
+        assert torch.allclose(mine.float(), theirs[name], atol=1e-3, rtol=1e-3), name
+
+
+def test_files_carry_template_stop_token_and_provenance(done, tiny_run, tokenizer):
+    template = (tiny_run / "chat_template.jinja").read_text()
+    parent = {}
+    for path in done.glob("*.gguf"):
+        header = read_header(path)
+        assert header.text("tokenizer.chat_template") == template
+        assert header.metadata["tokenizer.ggml.eos_token_id"] == tokenizer.eos_token_id
+        assert path.name == f"tiny-model-{header.text('edgesmith.quant.type')}.gguf"
+        assert header.text("edgesmith.data.licences") == "PSF-2.0"
+        parent[header.text("edgesmith.quant.type")] = header.text("edgesmith.parent.sha256")
+    assert parent["q8_0"] == parent["q4_k_m"] == sha256_file(done / "tiny-model-f16.gguf")
+    assert (done / "chat_template.jinja").read_text() == template
+
+
+def test_figures_report_and_recommendation_stand_beside(done):
+    document = json.loads((done / "measurements.json").read_text())
+    assert [entry["file"] for entry in document["measurements"]] == [
+        "tiny-model-f16.gguf",
+        "tiny-model-q8_0.gguf",
+        "tiny-model-q4_k_m.gguf",
+    ]
+    figures = document["measurements"][1]["figures"]
+    assert figures["mean_kld_nats"] >= 0
+    assert figures["bits_per_weight"] == pytest.approx(8.5, abs=0.05)
+    assert figures["decode_tokens_per_second"] > 0
+    report = (done / "report.md").read_text()
+    assert "tiny-model-q4_k_m.gguf" in report
+    assert (done / "report.png").read_bytes().startswith(b"\x89PNG")
+    chosen = json.loads((done / "recommendation.json").read_text())
+    assert (done / chosen["file"]).is_file()
+
+
+def test_the_same_command_prints_the_same_run_and_redoes_nothing(home, done, tiny_run):
+    before = {path: path.stat().st_mtime_ns for path in done.glob("*.gguf")}
+    measured = (done / "measurements.json").stat().st_mtime_ns
+    assert quantize(home, "--from", str(tiny_run), *TYPES, *SMALL) == (0, str(done))
+    assert {path: path.stat().st_mtime_ns for path in done.glob("*.gguf")} == before
+    assert (done / "measurements.json").stat().st_mtime_ns == measured
+
+
+def test_figures_of_another_machine_are_shown_as_such_and_not_reused(home, done, tiny_run):
+    path = done / "measurements.json"
+    document = json.loads(path.read_text())
+    mine = len(document["measurements"])
+    foreign = json.loads(json.dumps(document["measurements"][0]))
+    foreign["machine"] |= {"id": "elsewhere", "cpu": "Other CPU"}
+    path.write_text(json.dumps(document | {"measurements": [*document["measurements"], foreign]}))
+    assert quantize(home, "--from", str(tiny_run), *TYPES, *SMALL) == (0, str(done))
+    assert len(json.loads(path.read_text())["measurements"]) == mine + 1
+    assert "Measured on another machine: Other CPU" in (done / "report.md").read_text()
+
+
+def test_another_model_in_another_form_gives_the_same_bytes_again(home, done):
+    source = done / "tiny-model-f16.gguf"
+    first = quantize(home, "--from", str(source), "--types", "q4_0", "--no-measure")
+    again = quantize(home, "--from", str(source), "--types", "q4_0", "--no-measure", "--force")
+    assert first[0] == again[0] == 0
+    assert first[1] != again[1]
+    assert hashes(Path(first[1])) == hashes(Path(again[1]))
+    assert set(hashes(Path(first[1]))) == {"tiny-model-f16.gguf", "tiny-model-q4_0.gguf"}
+
+
+def test_a_folder_is_converted_and_verified(home, tiny_model, capsys):
+    status, printed = quantize(home, "--from", str(tiny_model), "--types", "f16", *SMALL)
+    assert status == 0
+    assert (Path(printed) / "tiny-model-f16.gguf").is_file()
+    assert "verify merged -> tiny-model-f16.gguf" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "moment", ["merged.partial", "*-f16.gguf.raw.partial", "*-q8_0.gguf*partial", "*-q4_k_m.gguf"]
+)
+def test_killed_at_any_moment_it_resumes_to_the_same_bytes(done, tiny_run, tmp_path, moment):
+    command = [sys.executable, "-m", "quantize", "--from", str(tiny_run), *TYPES]
+    command += ["--no-measure", "--no-verify"]
+    env = os.environ | {"EDGESMITH_HOME": str(tmp_path)}
+    process = subprocess.Popen(
+        command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while process.poll() is None and not list(tmp_path.glob(f"runs/quantize/*/{moment}")):
+        assert time.monotonic() < deadline
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    (begun,) = (tmp_path / "runs" / "quantize").iterdir()
+    if (begun / "manifest.json").exists():
+        pytest.skip("the process was faster than the kill")
+    arguments = ["--from", str(tiny_run), *TYPES, "--no-measure", "--no-verify"]
+    assert quantize(tmp_path, *arguments) == (0, str(begun))
+    assert hashes(begun) == hashes(done)
+    assert not list(begun.glob("*.partial"))
+
+
+def test_a_full_disk_is_told_before_the_work_with_the_numbers(
+    tiny_run, tmp_path, monkeypatch, capsys
+):
+    usage = type("Usage", (), {"free": 1_000_000})
+    monkeypatch.setattr("quantize.convert.shutil.disk_usage", lambda _path: usage)
+    assert quantize(tmp_path, "--from", str(tiny_run))[0] == 2
+    assert re.search(r"needs \d+ MB .* 1 MB are free", capsys.readouterr().err)
+    assert run.newest_complete("quantize") is None
+
+
+def test_a_disk_that_fills_up_while_writing_leaves_nothing_accepted(
+    done, tmp_path, monkeypatch, capsys
+):
+    def half_written(_source, target, *_arguments, **_options):
+        target.write_bytes(b"GGUF" + bytes(100))
+
+    monkeypatch.setattr(build, "quantize_file", half_written)
+    source = done / "tiny-model-f16.gguf"
+    assert quantize(tmp_path, "--from", str(source), "--types", "q4_0")[0] == 2
+    assert "GGUF version 0" in capsys.readouterr().err
+    (begun,) = (tmp_path / "runs" / "quantize").iterdir()
+    assert not (begun / "manifest.json").exists()
+    assert not (begun / "tiny-model-q4_0.gguf").exists()
+    monkeypatch.undo()
+    assert quantize(tmp_path, "--from", str(source), "--types", "q4_0", "--no-measure") == (
+        0,
+        str(begun),
+    )
+
+
+def test_a_tokenizer_the_converter_would_misread_is_refused(tiny_model, tmp_path, capsys):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in tiny_model.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer["model"]["byte_fallback"] = True
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert quantize(tmp_path, "--from", str(folder), "--types", "f16")[0] == 2
+    assert "SentencePiece" in capsys.readouterr().err
+
+
+def test_a_model_the_converter_does_not_know_quotes_its_words(tiny_model, tmp_path, capsys):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in tiny_model.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"architectures": ["NoSuchModel"]}))
+    assert quantize(tmp_path, "--from", str(folder), "--types", "f16")[0] == 2
+    assert "NoSuchModel is not supported" in capsys.readouterr().err
+
+
+def test_recommend_prints_the_file_or_says_what_to_give_up(home, done, capsys):
+    status, printed = quantize(home, "recommend", str(done), "--ram", "4G", "--context", "512")
+    assert status == 0
+    assert Path(printed).parent == done
+    assert quantize(home, "recommend", str(done), "--ram", "10M") == (1, "")
+    assert "nothing fits" in capsys.readouterr().err

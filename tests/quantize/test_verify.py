@@ -1,0 +1,165 @@
+"""A fault planted on any hop is caught, and named with its first difference."""
+
+import json
+import shutil
+import struct
+
+import pytest
+
+from quantize.adapter import read_adapter
+from quantize.config import VerifyConfig
+from quantize.convert import convert_to_f16
+from quantize.examples import read_examples
+from quantize.gguf_header import read_header
+from quantize.hf_folder import assemble
+from quantize.llama_quantize import quantize_file
+from quantize.merge import merge
+from quantize.progress import Steps
+from quantize.quant_types import resolve
+from quantize.verify import Chain, Verification, compare_files, passed, verify, write
+
+CONFIG = VerifyConfig(num_prompts=2, scored_tokens=48)
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory, tiny_run, tiny_model):
+    """Make merged weights and two files of them, all sound."""
+    folder = tmp_path_factory.mktemp("chain")
+    merged = folder / "merged"
+    merged.mkdir()
+    adapter = read_adapter(tiny_run / "adapter")
+    counts = merge(tiny_model, adapter, merged)
+    template = tiny_run / "chat_template.jinja"
+    assemble(tiny_model, tiny_run / "tokenizer", template, merged, dtype=counts.dtype)
+    convert_to_f16(merged, folder / "f16.gguf", name="tiny", log=folder / "log")
+    quantize_file(folder / "f16.gguf", folder / "q8_0.gguf", resolve(["q8_0"])[0])
+    return Chain(
+        merged=merged,
+        reference=folder / "f16.gguf",
+        quants=(folder / "q8_0.gguf",),
+        base=tiny_model,
+        adapter=adapter,
+        conversations=tuple(read_examples(tiny_run / "heldout.jsonl")),
+    )
+
+
+def failure(chain: Chain) -> tuple[str, str, str]:
+    checked = verify(chain, CONFIG, Steps())
+    assert not checked.passed
+    check = next(check for check in checked.checks if not check.passed)
+    return check.hop, check.name, check.detail
+
+
+def changed(chain, tmp_path, edit, *, which="reference"):
+    """Return the chain with one file replaced by an edited copy."""
+    source = chain.reference if which == "reference" else chain.quants[0]
+    raw = bytearray(source.read_bytes())
+    edit(raw, read_header(source))
+    path = tmp_path / source.name
+    path.write_bytes(raw)
+    fields = {"reference": path} if which == "reference" else {"quants": (path,)}
+    return Chain(**{name: getattr(chain, name) for name in chain.__struct_fields__} | fields)
+
+
+def set_value(key, form, value):
+    def edit(raw, header):
+        end = header.spans[key][1]
+        raw[end - struct.calcsize(form) : end] = struct.pack(form, value)
+
+    return edit
+
+
+def test_a_sound_chain_passes_every_check(chain, tmp_path):
+    checked = verify(chain, CONFIG, Steps())
+    assert checked.passed, checked
+    assert {check.hop for check in checked.checks} == {
+        "base+adapter -> merged",
+        "merged -> f16.gguf",
+        "base -> tuned",
+        "f16.gguf -> q8_0.gguf",
+    }
+    write(tmp_path, checked)
+    assert passed(tmp_path)
+    assert not passed(tmp_path / "elsewhere")
+
+
+def test_a_wrong_template_is_caught(chain, tmp_path):
+    def edit(raw, header):
+        start, end = header.spans["tokenizer.chat_template"]
+        raw[start:end] = raw[start:end].replace(b"assistant", b"assistent")
+
+    hop, name, detail = failure(changed(chain, tmp_path, edit))
+    assert (hop, name) == ("merged -> f16.gguf", "chat template")
+    assert "assist" in detail
+
+
+def test_a_swapped_eos_is_caught(chain, tmp_path):
+    edit = set_value("tokenizer.ggml.eos_token_id", "<I", 1)
+    hop, name, detail = failure(changed(chain, tmp_path, edit))
+    assert (hop, name) == ("merged -> f16.gguf", "special tokens")
+    assert detail == "eos is 2 in the tokenizer and 1 in the GGUF"
+
+
+def test_a_swapped_eos_in_one_type_is_caught(chain, tmp_path):
+    edit = set_value("tokenizer.ggml.eos_token_id", "<I", 1)
+    hop, _, detail = failure(changed(chain, tmp_path, edit, which="quant"))
+    assert hop == "f16.gguf -> q8_0.gguf"
+    assert detail == "tokenizer.ggml.eos_token_id: 2 became 1"
+
+
+def test_a_wrong_rope_base_is_caught(chain, tmp_path):
+    edit = set_value("llama.rope.freq_base", "<f", 50.0)
+    hop, name, detail = failure(changed(chain, tmp_path, edit))
+    assert (hop, name) == ("merged -> f16.gguf", "logits")
+    assert "top-1 agreement" in detail
+
+
+def test_a_permuted_head_is_caught(chain, tmp_path):
+    def edit(raw, header):
+        tensor = next(t for t in header.tensors if t.name == "blk.0.attn_v.weight")
+        start = header.data_offset + tensor.offset
+        middle, end = start + tensor.num_bytes // 2, start + tensor.num_bytes
+        raw[start:end] = raw[middle:end] + raw[start:middle]
+
+    assert failure(changed(chain, tmp_path, edit))[:2] == ("merged -> f16.gguf", "logits")
+
+
+def test_an_unmerged_adapter_is_caught(chain, tmp_path):
+    merged = tmp_path / "merged"
+    shutil.copytree(chain.merged, merged)
+    shutil.copy(chain.base / "model.safetensors", merged / "model.safetensors")
+    fields = {name: getattr(chain, name) for name in chain.__struct_fields__} | {"merged": merged}
+    hop, _, detail = failure(Chain(**fields))
+    assert hop == "base+adapter -> merged"
+    assert "weight[" in detail
+
+
+def test_a_tokenizer_that_splits_otherwise_is_caught(chain, tmp_path):
+    merged = tmp_path / "merged"
+    shutil.copytree(chain.merged, merged)
+    tokenizer = json.loads((merged / "tokenizer.json").read_text())
+    tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:200]
+    (merged / "tokenizer.json").write_text(json.dumps(tokenizer))
+    fields = {name: getattr(chain, name) for name in chain.__struct_fields__} | {"merged": merged}
+    hop, name, detail = failure(Chain(**fields))
+    assert (hop, name) == ("merged -> f16.gguf", "prompts and token ids")
+    assert "in the tokenizer and" in detail
+
+
+def test_a_changed_file_of_a_run_is_named(tmp_path):
+    from quantize.run import OutputRecord
+
+    (tmp_path / "a.gguf").write_bytes(b"x")
+    record = OutputRecord(role="gguf", path="a.gguf", sha256="0" * 64, size_bytes=1)
+    check = compare_files(tmp_path, [record])
+    assert not check.passed
+    assert "a.gguf" in check.detail
+
+
+def test_the_first_failure_is_raised_with_hop_case_and_difference():
+    from quantize.errors import VerificationError
+    from quantize.verify_result import Check
+
+    bad = Check(hop="a -> b", name="case", passed=False, detail="1 became 2")
+    with pytest.raises(VerificationError, match="hop a -> b: case: 1 became 2"):
+        Verification(passed=False, checks=(bad,)).require()

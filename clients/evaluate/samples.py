@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from clients.errors import UsageError
+from clients.evaluate.sandbox import Outcome  # noqa: TC001  # msgspec reads it at run time
+from clients.evaluate.solutions import Mode  # noqa: TC001  # as above
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from clients.evaluate.sandbox import Outcome
-    from clients.evaluate.solutions import Mode
 
 Row = TypeVar("Row")
 

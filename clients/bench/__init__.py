@@ -1,0 +1,1 @@
+"""Put a server under load and say how long its users wait."""

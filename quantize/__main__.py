@@ -1,7 +1,6 @@
 """Quantize, verify, measure and recommend from the command line."""
 
 import argparse
-import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,9 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        print("error: the disk is full; nothing unfinished will be used", file=sys.stderr)
+        print(f"error: {error}; nothing unfinished will be used", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command resumes", file=sys.stderr)

@@ -14,7 +14,7 @@ from quantize.adapter import Adapter, read_adapter
 from quantize.config import QuantizeConfig
 from quantize.convert import convert_to_f16, require_space
 from quantize.digest import sha256_pairs
-from quantize.errors import GgufError, SourceError
+from quantize.errors import SourceError
 from quantize.gguf_header import read_header
 from quantize.llama_quantize import quantize_file
 from quantize.merge import merge
@@ -144,9 +144,7 @@ class Builder:
         if self.ledger.valid(target):
             return target
         raw = self.run / f"{target.name}.raw.partial"
-        parent = self.ledger.valid(reference)
-        if parent is None:
-            raise GgufError(f"{reference} changed while it was being quantized; start again")
+        parent = self.ledger.valid(reference) or self.ledger.record(reference)
         with steps.step(f"quantize {target.name}") as draw:
             quantize_file(
                 reference,

@@ -40,8 +40,6 @@ def merge(
         MergeError: when a target has no tensor, shapes do not fit, weights are not finite or a
             value does not fit the type.
     """
-    from safetensors.torch import save_file
-
     shards = shard_names(base)
     chosen = _chosen_dtype(base, dtype)
     pairs = adapter.pairs if adapter else {}
@@ -54,7 +52,7 @@ def merge(
             done += 1
             if on_tensor is not None:
                 on_tensor(done, total)
-        save_file(merged, target / shard, metadata={"format": "pt"})
+        _save(merged, target / shard)
     _write_index(target, shards)
     return MergeCounts(dtype=chosen, num_tensors=total, num_target_tensors=len(pairs))
 
@@ -84,6 +82,16 @@ def product(tensors: Any, pair: LoraPair, dtype: Any) -> Any:
     """Return scale x B @ A in the given type."""
     b_half = tensors.get_tensor(pair.b_name).to(dtype)
     return pair.scale * (b_half @ tensors.get_tensor(pair.a_name).to(dtype))
+
+
+def _save(tensors: dict[str, Any], path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(tensors, path, metadata={"format": "pt"})
+    except SafetensorError as error:
+        raise MergeError(f"cannot write {path}: {error}") from error
 
 
 def _merged_tensors(shard: Path, names: list[str], adapter: Adapter | None, dtype: str) -> Any:

@@ -33,6 +33,8 @@ from quantize.run import (
 from quantize.source import Source
 from quantize.source import resolve as resolve_source
 
+LOG = "log.jsonl"
+
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Hold what the command line asks beyond the configuration."""
@@ -55,7 +57,7 @@ def execute(work: Plan, options: Options) -> Path:
     if work.unfinished is not None:
         say(f"resuming {work.unfinished}")
     run = work.unfinished or create(STAGE, work.config_hash)
-    steps = Steps()
+    steps = Steps(run / LOG)
     with locked(run):
         _complete(run, work, options, steps)
     if options.measure:
@@ -73,7 +75,11 @@ def measure_run(
     subjects = [measure.Subject(path=path, sha256=digest) for path, digest in _files(run, written)]
     heldout = run / "heldout.jsonl"
     done = measure.measure(
-        run, subjects, heldout if heldout.is_file() else None, config.measure, steps or Steps()
+        run,
+        subjects,
+        heldout if heldout.is_file() else None,
+        config.measure,
+        steps or Steps(run / LOG),
     )
     for line in report.table(done):
         say(line)
@@ -120,7 +126,7 @@ def verify_run(run: Path, config: QuantizeConfig) -> verify.Verification:
         built = msgspec.structs.replace(built, adapter=adapter)
     elif source is not None:
         say(f"the finetune run {source.ref} is gone: the merge itself is not checked")
-    steps = Steps()
+    steps = Steps(run / LOG)
     with steps.step("verify that the files are those of the manifest"):
         files = verify.compare_files(run, written.outputs)
     checked = verify.verify(_chain(run, built, base), config.verify, steps, before=(files,))

@@ -1,9 +1,13 @@
-"""Progress on stderr: one line a step, with a bar where a terminal can show one."""
+"""Progress: one line a step on stderr and in a run's log, a bar where a terminal can show one."""
 
 import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
 
 from quantize.run import say
 
@@ -14,7 +18,8 @@ _REDRAW_SECONDS = 0.1
 class Steps:
     """Number the steps of a command and say how long each took."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Path | None = None) -> None:
+        self.log = log
         self.done = 0
 
     @contextlib.contextmanager
@@ -26,7 +31,17 @@ class Steps:
         start = time.monotonic()
         yield bar.draw
         bar.clear()
-        say(f"{place} {title}: {time.monotonic() - start:.1f} s")
+        seconds = time.monotonic() - start
+        say(f"{place} {title}: {seconds:.1f} s")
+        self._note(title, seconds)
+
+    def _note(self, title: str, seconds: float) -> None:
+        if self.log is None:
+            return
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        entry = {"time": now, "event": title, "seconds": round(seconds, 3)}
+        with self.log.open("ab") as stream:
+            stream.write(msgspec.json.encode(entry) + b"\n")
 
 
 class _Bar:

@@ -66,6 +66,8 @@ def test_the_manifest_describes_every_file(done):
         assert hashlib.sha256(raw).hexdigest() == output["sha256"]
     assert manifest["versions"]["llama.cpp"] == "0c1e57098"
     assert not list(done.glob("*.partial"))
+    events = [json.loads(line)["event"] for line in (done / "log.jsonl").read_text().splitlines()]
+    assert events[0] == "merge the adapter into the base"
 
 
 def test_the_merge_is_proven_in_the_manifest(done):

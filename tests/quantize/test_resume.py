@@ -15,10 +15,9 @@ def test_a_listed_file_is_trusted_by_the_next_process(tmp_path):
 @pytest.mark.parametrize("content", [b"whol", b"wholE"])
 def test_a_changed_file_is_not(tmp_path, content):
     (tmp_path / "a.gguf").write_bytes(b"whole")
-    ledger = Ledger(tmp_path, "h")
-    ledger.record(tmp_path / "a.gguf")
+    Ledger(tmp_path, "h").record(tmp_path / "a.gguf")
     (tmp_path / "a.gguf").write_bytes(content)
-    assert ledger.valid(tmp_path / "a.gguf") is None
+    assert Ledger(tmp_path, "h").valid(tmp_path / "a.gguf") is None
 
 
 def test_an_unlisted_file_makes_a_folder_untrusted(tmp_path):

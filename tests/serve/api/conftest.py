@@ -118,7 +118,7 @@ class FakeEngine:
         return ids
 
     def detokenize(self, token_ids, *, special=True):
-        return b"".join(map(self.token_bytes, token_ids)).decode()
+        return b"".join(map(self.token_bytes, token_ids)).decode(errors="replace")
 
     def token_bytes(self, token_id):
         names = {number: name.encode() for name, number in SPECIALS.items()}

@@ -24,6 +24,7 @@ COMMANDS = {
     "chat": "ask a question, or talk at the terminal",
     "complete": "continue a prompt",
     "fim": "fill the gap at FILE:LINE[:COL]",
+    "edit": "change a file by an instruction, after your consent",
     "models": "list what the server offers",
     "doctor": "check a server and measure it",
     "evaluate": "solve programming problems in a sandbox, and score",

@@ -152,28 +152,23 @@ def _show(report: Report) -> None:
 
     title = f"{report.scenario}, {report.arrivals}, {report.model or report.base_url}"
     table = Table(title=title, title_justify="left")
-    for heading in ("group", "answered", "first token s", "inter-token s", "total s", "tok/s"):
-        table.add_column(heading, overflow="fold")
-    table.add_column("goodput/s")
+    for heading in ("group", "seconds", "p50", "p90", "p95", "p99"):
+        table.add_column(heading)
     for group in report.groups:
-        table.add_row(
-            group.label,
-            f"{group.num_answered}/{group.num_requests}",
-            _shown(group.first_token_seconds),
-            _shown(group.inter_token_seconds),
-            _shown(group.total_seconds),
-            f"{group.tokens_per_second:.1f}",
-            f"{group.goodput_per_second:.2f}",
-        )
+        table.add_row(group.label, "first token", *_shown(group.first_token_seconds))
+        table.add_row("", "between tokens", *_shown(group.inter_token_seconds))
+        table.add_row("", "whole answer", *_shown(group.total_seconds), end_section=True)
     console = Console(markup=False, highlight=False)
     console.print(table)
-    console.print("times are p50 / p90 / p95 / p99")
     for group in report.groups:
-        for kind, number in group.errors.items():
-            console.print(f"{group.label}: {number} {kind}")
+        failures = "".join(f", {number} {kind}" for kind, number in group.errors.items())
+        console.print(
+            f"{group.label}: {group.num_answered} of {group.num_requests} answered{failures}; "
+            f"{group.tokens_per_second:.1f} tok/s, goodput {group.goodput_per_second:.2f}/s"
+        )
 
 
-def _shown(spread: Spread | None) -> str:
+def _shown(spread: Spread | None) -> tuple[str, ...]:
     if spread is None:
-        return "none"
-    return " / ".join(f"{value:.3f}" for value in (spread.p50, spread.p90, spread.p95, spread.p99))
+        return ("-",) * 4
+    return tuple(f"{value:.3f}" for value in (spread.p50, spread.p90, spread.p95, spread.p99))

@@ -1,0 +1,150 @@
+"""`edit FILE INSTRUCTION`: have a file changed, see the difference, apply it on consent."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from clients import editing
+from clients.commands.connection import add_sampling_flags, add_server_flags, connected, sampling
+from clients.commands.output import note, write_json
+from clients.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from clients.wire import Usage
+
+
+class Edited(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of an edit. `backup` is where the former content lies, when it was applied."""
+
+    file: str
+    diff: str
+    is_applied: bool
+    backup: str | None
+    usage: Usage | None
+
+
+def add_parser(parser: argparse.ArgumentParser) -> None:
+    """Add the command's flags."""
+    parser.add_argument("file", type=Path)
+    parser.add_argument("instruction", help='such as "add type annotations to load()"')
+    consent = parser.add_mutually_exclusive_group()
+    consent.add_argument("--yes", action="store_true", help="apply without asking")
+    consent.add_argument("--diff", action="store_true", help="only write the difference")
+    add_server_flags(parser)
+    add_sampling_flags(parser)
+    parser.add_argument("--json", action="store_true", help="write difference and usage as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask for the edit, show it, apply it when allowed."""
+    file = args.file.resolve()  # through links, so that the file itself is replaced
+    content = read(file)
+    original = content.decode("utf-8")
+    options = {"temperature": 0.0, **sampling(args)}
+    prediction = {"type": "content", "content": original}
+    with connected(args) as client:
+        note(f"asking {client.model or 'the model'} ...")
+        answer = client.chat(
+            editing.messages(args.file.name, original, args.instruction),
+            extra={"prediction": prediction, **options},
+        )
+    merged = editing.merge(original, editing.whole_file(answer.text, answer.finish_reason))
+    diff = editing.unified(original, merged, args.file.name)
+    if not args.json:
+        sys.stdout.write(diff)
+    backup = None
+    if diff and _has_consent(args):
+        backup = replace(file, content, merged.encode("utf-8"))
+        note(f"changed {args.file}; the former content is in {backup}")
+    elif not diff:
+        note("the model changed nothing")
+    if args.json:
+        write_json(
+            Edited(
+                file=str(args.file),
+                diff=diff,
+                is_applied=backup is not None,
+                backup=str(backup) if backup else None,
+                usage=answer.usage,
+            )
+        )
+    return 0
+
+
+def read(file: Path) -> bytes:
+    """Read a file that can be edited as text.
+
+    Raises:
+        UsageError: it is missing, empty, or not UTF-8.
+    """
+    try:
+        content = file.read_bytes()
+        content.decode("utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"{file} is not UTF-8 (byte {error.start}); an edit could damage it: convert it first"
+        ) from None
+    if not content.strip():
+        raise UsageError(f"{file} is empty; there is nothing to edit")
+    return content
+
+
+def replace(file: Path, expected: bytes, content: bytes) -> Path:
+    """Put `content` in the place of `expected`, whole or not at all; return the backup.
+
+    Raises:
+        UsageError: the file is no longer what was sent, or cannot be written.
+    """
+    try:
+        if file.read_bytes() != expected:
+            raise UsageError(f"{file} changed meanwhile and was left alone; ask again")
+        backup = _free_name(file)
+        shutil.copy2(file, backup)
+        _write_whole(file, content)
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror}; it is unchanged") from None
+    return backup
+
+
+def _write_whole(file: Path, content: bytes) -> None:
+    """Write beside the file, then rename: nobody ever sees half of it."""
+    new = file.with_name(f".{file.name}.{secrets.token_hex(4)}.partial")
+    try:
+        with new.open("xb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        shutil.copymode(file, new)
+        new.replace(file)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _free_name(file: Path) -> Path:
+    """Return the first of FILE.bak, FILE.bak2, ... that is free."""
+    number = 1
+    while True:
+        name = file.with_name(f"{file.name}.bak{number if number > 1 else ''}")
+        if not name.exists():
+            return name
+        number += 1
+
+
+def _has_consent(args: argparse.Namespace) -> bool:
+    """Ask at a terminal; elsewhere only --yes consents."""
+    if args.yes or args.diff or not sys.stdin.isatty():
+        return bool(args.yes)
+    sys.stderr.write("apply? [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -1,0 +1,95 @@
+import json
+
+import pytest
+
+from clients.__main__ import main
+from clients.commands import edit
+from clients.errors import UsageError
+
+BEFORE = b"def add(a, b):\r\n    return a - b\r\n"
+AFTER = b"def add(a, b):\r\n    return a + b\r\n"
+
+
+@pytest.fixture
+def file(tmp_path, fake_server):
+    path = tmp_path / "add.py"
+    path.write_bytes(BEFORE)
+    fake_server.words = ["```python\n", "def add(a, b):\n    return a + b\n", "```\n"]
+    return path
+
+
+def run(file, fake_server, *flags: str) -> int:
+    return main(["edit", str(file), "fix it", "--base-url", fake_server.base_url, *flags])
+
+
+def test_consent_applies_the_edit_and_keeps_the_former_content(file, fake_server, capsys):
+    file.chmod(0o755)
+    assert run(file, fake_server, "--yes") == 0
+    assert file.read_bytes() == AFTER
+    assert (file.parent / "add.py.bak").read_bytes() == BEFORE
+    assert file.stat().st_mode & 0o777 == 0o755
+    assert "-    return a - b" in capsys.readouterr().out
+
+
+def test_the_former_text_is_sent_as_the_prediction(file, fake_server):
+    assert run(file, fake_server, "--diff") == 0
+    (body,) = fake_server.bodies("/v1/chat/completions")
+    assert body["prediction"] == {"type": "content", "content": BEFORE.decode()}
+
+
+@pytest.mark.parametrize("flags", [("--diff",), ()])
+def test_without_consent_nothing_is_written(file, fake_server, flags):
+    assert run(file, fake_server, *flags) == 0
+    assert file.read_bytes() == BEFORE
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_json_tells_what_came_of_it(file, fake_server, capsys):
+    assert run(file, fake_server, "--yes", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["is_applied"]
+    assert found["diff"].startswith("--- a/add.py")
+
+
+def test_an_answer_cut_short_is_never_applied(file, fake_server, capsys):
+    fake_server.words = fake_server.words[:2]
+    assert run(file, fake_server, "--yes") == 1
+    assert file.read_bytes() == BEFORE
+    assert "nothing was changed" in capsys.readouterr().err
+
+
+def test_a_file_that_changed_meanwhile_is_left_alone(file):
+    file.write_bytes(b"someone else's\n")
+    with pytest.raises(UsageError, match="changed meanwhile"):
+        edit.replace(file, BEFORE, AFTER)
+    assert file.read_bytes() == b"someone else's\n"
+
+
+def test_older_backups_are_kept(file):
+    for number in range(3):
+        edit.replace(file, file.read_bytes(), b"%d\n" % number)
+    names = sorted(path.name for path in file.parent.iterdir())
+    assert names == ["add.py", "add.py.bak", "add.py.bak2", "add.py.bak3"]
+
+
+def test_a_link_stays_a_link(file, fake_server):
+    link = file.parent / "link.py"
+    link.symlink_to(file)
+    assert run(link, fake_server, "--yes") == 0
+    assert link.is_symlink()
+    assert file.read_bytes() == AFTER
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"x = '\xe9'\n", "not UTF-8 (byte 5)"), (b"\n", "is empty"), (None, "cannot read")],
+)
+def test_files_that_cannot_be_edited_are_refused_before_asking(
+    tmp_path, fake_server, capsys, content, message
+):
+    path = tmp_path / "x.py"
+    if content is not None:
+        path.write_bytes(content)
+    assert run(path, fake_server) == 2
+    assert message in capsys.readouterr().err
+    assert fake_server.requests == []

@@ -5,6 +5,7 @@ Prints results on stdout and everything else on stderr. Knows no training.
 
 import argparse
 import contextlib
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import resources
@@ -13,6 +14,8 @@ from pathlib import Path
 from finetune.config import PACKAGED_BASE, Config, load_config
 from finetune.errors import ConfigError, FinetuneError
 
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
+REMEDY = "free some, then continue the run named above with --resume, or set EDGESMITH_HOME"
 EXAMPLES = """\
 examples:
   python -m finetune
@@ -75,6 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except FinetuneError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        print(f"error: no space left for {error.filename or 'output'}: {REMEDY}", file=sys.stderr)
+        return FinetuneError.exit_code
     except KeyboardInterrupt:
         print("error: interrupted before training began", file=sys.stderr)
         return 130

@@ -4,25 +4,39 @@ Knows a model only as something that gives logits.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from finetune.data.tokens import IGNORED, Encoded
 
 
 def response_loss_nats(model: Any, rows: Sequence[Encoded]) -> float:
-    """Return the mean negative log-likelihood, in nats per learnt token over all rows."""
+    """Return the mean negative log-likelihood, in nats per learnt token over all rows.
+
+    On a GPU it is computed as training does, so that before and after compare.
+    """
     import torch
 
     was_training = model.training
     model.eval()
     total, count = 0.0, 0
-    with torch.no_grad():
+    with torch.no_grad(), _precision(model):
         for row in rows:
             loss, num_learnt = _row_loss(model, row)
             total += loss
             count += num_learnt
     model.train(was_training)
     return total / count
+
+
+def _precision(model: Any) -> AbstractContextManager[Any]:
+    import torch
+
+    if torch.device(model.device).type != "cuda":
+        return nullcontext()
+    narrow = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    mixed: AbstractContextManager[Any] = torch.autocast("cuda", dtype=narrow)
+    return mixed
 
 
 def _row_loss(model: Any, row: Encoded) -> tuple[float, int]:

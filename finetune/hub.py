@@ -33,6 +33,18 @@ def fetch_model(ref: str) -> tuple[Path, str]:
     return folder, folder.name
 
 
+def dataset_card(name: str, revision: str | None) -> str:
+    """Return the text of a data set's card, empty when it has none."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    try:
+        path = hf_hub_download(name, "README.md", repo_type="dataset", revision=revision)
+    except EntryNotFoundError:
+        return ""
+    return Path(path).read_text(encoding="utf-8", errors="replace")
+
+
 @contextmanager
 def explained(name: str, *, page: str) -> Iterator[None]:
     """Turn the hub's errors into one message that says what to do."""

@@ -17,7 +17,7 @@ from finetune.config import Config, load_config, to_plain, to_toml
 from finetune.data.examples import Dataset
 from finetune.data.prepare import Prepared, prepare
 from finetune.data.sources import load_dataset
-from finetune.errors import RunError, TrainingError
+from finetune.errors import RunError
 from finetune.fingerprint import sha256_json
 from finetune.home import runs_root
 from finetune.model_card import model_card
@@ -137,22 +137,16 @@ def _execute(job: Job, run: Run, *, resume: bool) -> Path:
     base, tokenizer, prepared = _prepare(job)
     run.log("data_prepared", **prepared.figures(), train_tokens_per_epoch=prepared.train.num_tokens)
     _say(describe_plan(job.config, base, prepared, base_model.count_parameters(base.weights)))
-    try:
-        _write_inputs(run, base, tokenizer, prepared)
-        model = trainer.load_model(fast_model, base.weights, job.config)
-        outcome = trainer.train(model, tokenizer, prepared, job.config, run, resume=resume)
-        _tidy_adapter(run.path / trainer.ADAPTER, base)
-        manifest = _manifest(job, run, base, prepared, outcome)
-        write_report(run, manifest)
-        (run.path / "MODEL_CARD.md").write_text(model_card(manifest), encoding="utf-8")
-        manifest["outputs"] = run.outputs(ROLES)
-        run.log("run_completed")
-        run.complete(manifest)
-    except OSError as error:
-        raise TrainingError(
-            f"cannot write {error.filename or run.path}: {error.strerror}; free space, then "
-            f"python -m finetune --resume {run.path}"
-        ) from error
+    _write_inputs(run, base, tokenizer, prepared)
+    model = trainer.load_model(fast_model, base.weights, job.config)
+    outcome = trainer.train(model, tokenizer, prepared, job.config, run, resume=resume)
+    _tidy_adapter(run.path / trainer.ADAPTER, base)
+    manifest = _manifest(job, run, base, prepared, outcome)
+    write_report(run, manifest)
+    (run.path / "MODEL_CARD.md").write_text(model_card(manifest), encoding="utf-8")
+    manifest["outputs"] = run.outputs(ROLES)
+    run.log("run_completed")
+    run.complete(manifest)
     trainer.remove_checkpoints(run.path)
     _summarise(manifest)
     return run.path

@@ -189,11 +189,21 @@ def _arguments(config: Config, folder: Path) -> Any:
         save_total_limit=2,
         seed=settings.seed,
         optim="adamw_torch",
+        **_precision(),
         include_num_input_tokens_seen="all" if packing else "non_padding",
         report_to="none",
         disable_tqdm=True,
         **ready,
     )
+
+
+def _precision() -> dict[str, bool]:
+    """Choose mixed precision: none on a CPU, bfloat16 where the GPU has it, else float16."""
+    import torch
+
+    on_gpu = gpu_name() is not None
+    bf16 = on_gpu and torch.cuda.is_bf16_supported()
+    return {"bf16": bf16, "fp16": on_gpu and not bf16}
 
 
 def _num_steps(trainer: Any) -> int:

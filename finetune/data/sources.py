@@ -106,12 +106,13 @@ def _load_hub(config: DataConfig) -> Dataset:
             ) from error
         except ValueError as error:
             raise DataError(f"{name}: {error}") from error
+        card = hub.dataset_card(name, config.revision)
     rows = ((f"{name}, row {number}", row) for number, row in enumerate(table, 1))
     examples = tuple(_examples(rows, config))
     return Dataset(
         ref=f"{name}@{config.revision}" if config.revision else name,
         sha256=sha256_json([example.id for example in examples]),
         size_bytes=sum(len(turn.content.encode()) for ex in examples for turn in ex.messages),
-        licence=licence.normalise(config.licence) or licence.normalise(table.info.license),
+        licence=licence.normalise(config.licence) or licence.licence_of_card(card),
         examples=examples,
     )

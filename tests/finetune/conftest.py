@@ -123,7 +123,7 @@ def command(tmp_path):
             capture_output=True,
             text=True,
             check=False,
-            timeout=300,
+            timeout=500,
         )
 
     run.environment = command_environment(tmp_path)

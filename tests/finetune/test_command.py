@@ -46,7 +46,7 @@ def finished(tiny_model, tmp_path_factory):
     }
     words = [sys.executable, "-m", "finetune", *options(tiny_model, data)]
     done = subprocess.run(
-        words, cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=300
+        words, cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=500
     )
     assert done.returncode == 0, done.stderr
     return home, data, done
@@ -107,6 +107,26 @@ def test_the_adapter_is_plain_peft_and_changes_the_model(finished):
     assert config["base_model_name_or_path"] == "tiny-llama"
     weights = load_file(folder / "adapter_model.safetensors")
     assert any(abs(tensor).max() > 0 for name, tensor in weights.items() if "lora_B" in name)
+
+
+def test_plain_peft_loads_the_adapter_with_the_reported_loss(finished, tiny_model):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from finetune.data.examples import Message, make_example
+    from finetune.data.tokens import encode, stop_token_ids
+    from finetune.heldout import response_loss_nats
+
+    path = Path(finished[2].stdout.strip())
+    tokenizer = AutoTokenizer.from_pretrained(path / "tokenizer")
+    rows = []
+    for line in (path / "heldout.jsonl").read_text(encoding="utf-8").splitlines():
+        messages = [Message(**turn) for turn in json.loads(line)["messages"]]
+        rows.append(encode(make_example(messages), tokenizer, stop_token_ids(tokenizer)))
+    base = AutoModelForCausalLM.from_pretrained(tiny_model)
+    model = PeftModel.from_pretrained(base, path / "adapter")
+    reported = manifest_of(path)["metrics"]["heldout_response_loss_after_nats"]
+    assert response_loss_nats(model, rows) == pytest.approx(reported, abs=1e-4)
 
 
 def test_train_and_heldout_files_share_no_example(finished):
@@ -186,10 +206,17 @@ def assert_same_weights(one, other):
 
 @pytest.mark.weights
 @pytest.mark.slow
-def test_a_few_steps_on_real_weights_lower_the_loss(command, smollm2_gguf):
-    settings = ("train.max_steps=3", "train.grad_accumulation=2", "train.max_seq_length=160")
-    more = ("data.max_heldout_examples=3", "data.max_train_tokens=900", "train.warmup_steps=0")
-    pairs = [*settings, *more, f"base_model.ref={smollm2_gguf}"]
+def test_a_few_steps_on_real_weights_lower_the_loss(command, smollm2_gguf, rows_file):
+    pairs = [
+        f"base_model.ref={smollm2_gguf}",
+        "data.source=file",
+        f"data.path={rows_file}",
+        "data.max_heldout_examples=2",
+        "train.max_steps=3",
+        "train.grad_accumulation=2",
+        "train.warmup_steps=0",
+        "train.max_seq_length=128",
+    ]
     done = command(*[word for pair in pairs for word in ("--set", pair)])
     assert done.returncode == 0, done.stderr
     path = Path(done.stdout.strip())
@@ -201,6 +228,15 @@ def test_a_few_steps_on_real_weights_lower_the_loss(command, smollm2_gguf):
     assert manifest["base_model"]["quantized_from"] == "Q4_1"
     assert (path / "base_model" / "model.safetensors").is_file()
     assert "license: apache-2.0" in (path / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_a_loss_that_explodes_stops_the_run_with_its_step(command, tiny_model, rows_file):
+    words = options(tiny_model, rows_file)
+    done = command(*words, "--set", "train.learning_rate=1e30", "--set", "train.max_grad_norm=1e30")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "the loss stopped being a finite number at step" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_dry_run_counts_and_writes_nothing(command, tiny_model, rows_file, tmp_path):

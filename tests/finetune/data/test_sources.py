@@ -105,8 +105,7 @@ def test_what_teaches_nothing_is_left_out(text):
     assert list(functions_in(text)) == []
 
 
-@pytest.mark.parametrize("offline", [True])
-def test_a_hub_data_set_without_a_hub_gets_one_clear_message(monkeypatch, offline):
+def test_a_hub_data_set_without_a_hub_gets_one_clear_message(monkeypatch):
     import datasets
     from huggingface_hub.errors import OfflineModeIsEnabled
 
@@ -115,4 +114,30 @@ def test_a_hub_data_set_without_a_hub_gets_one_clear_message(monkeypatch, offlin
 
     monkeypatch.setattr(datasets, "load_dataset", refuse)
     with pytest.raises(HubError, match="owner/set is not on this machine and the hub cannot be"):
+        load_dataset(DataConfig(source="hub", ref="owner/set"))
+
+
+def test_a_hub_data_set_brings_rows_and_the_licence_of_its_card(monkeypatch, tmp_path):
+    import datasets
+    import huggingface_hub
+
+    card = tmp_path / "README.md"
+    card.write_text("---\nlicense: cc-by-4.0\n---\n", encoding="utf-8")
+    table = datasets.Dataset.from_list(ROWS)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: table)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda *_, **__: str(card))
+    dataset = load_dataset(DataConfig(source="hub", ref="owner/set", revision="v1"))
+    assert (dataset.ref, dataset.licence) == ("owner/set@v1", "CC-BY-4.0")
+    assert [example.messages[1].content for example in dataset.examples] == ["c0", "c1", "c2"]
+
+
+def test_an_unknown_hub_data_set_says_what_to_do(monkeypatch):
+    import datasets
+    from datasets.exceptions import DatasetNotFoundError
+
+    def refuse(*_, **__):
+        raise DatasetNotFoundError("no")
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    with pytest.raises(DataError, match=r"check https://huggingface.co/datasets/owner/set.*HF_TOK"):
         load_dataset(DataConfig(source="hub", ref="owner/set"))

@@ -14,7 +14,17 @@ if TYPE_CHECKING:
     from clients.errors import ClientError, ServerError
     from clients.policy import RetryPolicy, Timeout
 
-__all__ = ["AsyncClient", "Client", "ClientError", "RetryPolicy", "ServerError", "Timeout"]
+DEFAULT_BASE_URL = "http://127.0.0.1:8080/v1"  # where `python -m serve` listens
+
+__all__ = [
+    "DEFAULT_BASE_URL",
+    "AsyncClient",
+    "Client",
+    "ClientError",
+    "RetryPolicy",
+    "ServerError",
+    "Timeout",
+]
 
 _HOMES = {
     "AsyncClient": "clients.async_client",

@@ -39,6 +39,7 @@ examples:
 
 Any OpenAI-compatible server will do.
 """
+DEPENDENCIES = {"httpx", "rich"}
 CALLERS_MISTAKES = (
     UsageError,
     UnreachableError,
@@ -60,6 +61,12 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\n")
         return 130
+    except ModuleNotFoundError as error:
+        if error.name not in DEPENDENCIES:
+            raise
+        remedy = 'install it with: pip install "edgesmith[clients]"'
+        sys.stderr.write(f"error: clients needs {error.name}; {remedy}\n")
+        return 2
     except BrokenPipeError:
         # The reader of our output left, as `head` does; Python must not flush into it again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

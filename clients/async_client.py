@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 import httpx
 
-from clients import calls, exchange, wire
+from clients import DEFAULT_BASE_URL, calls, exchange, wire
 from clients.errors import ClientError, from_response
 from clients.policy import RetryPolicy, Timeout
 from clients.streams import AsyncStream
@@ -36,7 +36,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        base_url: str = exchange.DEFAULT_BASE_URL,
+        base_url: str = DEFAULT_BASE_URL,
         *,
         api_key: str | None = None,
         model: str | None = None,
@@ -101,6 +101,13 @@ class AsyncClient:
     async def chat(self, messages: Messages, **options: Unpack[ChatOptions]) -> wire.ChatCompletion:
         """Answer a conversation; a bare string is one user turn."""
         return await self.run(calls.chat(messages, calls.named(options, self.model)))
+
+    async def chat_as(
+        self, messages: Messages, answer_type: type[Answer], **options: Unpack[ChatOptions]
+    ) -> Answer:
+        """Answer a conversation with a value of a msgspec Struct, dataclass or TypedDict."""
+        call = calls.chat_as(messages, answer_type, calls.named(options, self.model))
+        return await self.run(call)
 
     async def stream_chat(
         self, messages: Messages, **options: Unpack[ChatOptions]

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypedDict, TypeVar
 
 import msgspec
 
-from clients import wire
+from clients import structured, wire
 from clients.errors import ProtocolError, quoted
 
 Answer = TypeVar("Answer")
@@ -121,6 +121,21 @@ def chat(messages: Messages, options: ChatOptions) -> Call[wire.ChatCompletion]:
     """Answer a conversation."""
     request = Request(method="POST", path="/v1/chat/completions", payload=_chat(messages, options))
     return Call(request=request, decode=lambda body: read(body, wire.ChatCompletion))
+
+
+def chat_as(messages: Messages, answer_type: type[Answer], options: ChatOptions) -> Call[Answer]:
+    """Answer a conversation with JSON of a type: a msgspec Struct, a dataclass, a TypedDict."""
+    constrained: ChatOptions = {
+        **options,
+        "response_format": structured.response_format(answer_type),
+    }
+    request = Request(
+        method="POST", path="/v1/chat/completions", payload=_chat(messages, constrained)
+    )
+    return Call(
+        request=request,
+        decode=lambda body: structured.parse(read(body, wire.ChatCompletion), answer_type),
+    )
 
 
 def chat_stream(messages: Messages, options: ChatOptions) -> StreamCall[wire.ChatChunk]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 import msgspec
 
+from clients import DEFAULT_BASE_URL
 from clients.errors import (
     ClientError,
     ConnectionLostError,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from clients.calls import Request
     from clients.policy import Timeout
 
-DEFAULT_BASE_URL = "http://127.0.0.1:8080/v1"
 _VERSION_SUFFIX = re.compile(r"/v\d+$")
 
 

@@ -137,7 +137,7 @@ def test_help_needs_no_heavy_library(stage):
         [sys.executable, "-c", probe], cwd=REPOSITORY, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert "usage:" in done.stdout
+    assert "usage:" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize(

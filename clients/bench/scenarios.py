@@ -101,12 +101,12 @@ def _chat(number: int, seed: int) -> Ask:
 
 def _long_prompt(number: int, seed: int) -> Ask:
     beginning = f"# module {seed}.{number}\n"
-    return Ask(kind="complete", prompt=beginning + _code(number, seed, 60), max_tokens=16)
+    return Ask(kind="complete", prompt=beginning + _code(number, seed, 75), max_tokens=16)
 
 
 def _shared_prefix(number: int, seed: int) -> Ask:
     question = f"\n# {number}: a function that uses {_draw(number, seed).choice(WORDS)}\ndef "
-    return Ask(kind="complete", prompt=_code(0, seed, 60) + question, max_tokens=16)
+    return Ask(kind="complete", prompt=_code(0, seed, 75) + question, max_tokens=16)
 
 
 def _fim(number: int, seed: int) -> Ask:

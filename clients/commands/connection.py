@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clients import DEFAULT_BASE_URL
 from clients.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from clients.client import Client
     from clients.policy import Timeout
 
-DEFAULT_BASE_URL = "http://127.0.0.1:8080/v1"
 KEY_VARIABLE = "EDGESMITH_API_KEY"
 
 

@@ -1,6 +1,7 @@
 """Exit status, error lines and interrupts of the command line."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,8 +78,6 @@ def test_a_reader_that_leaves_early_is_no_error(fake_server):
 
 
 def test_interrupting_leaves_cleanly_and_stops_the_server(fake_server):
-    import signal
-
     fake_server.is_endless = True
     command = [sys.executable, "-m", "clients", "complete", "x", "--base-url", fake_server.base_url]
     with subprocess.Popen(
@@ -90,3 +89,19 @@ def test_interrupting_leaves_cleanly_and_stops_the_server(fake_server):
     assert process.returncode == 130
     assert b"Traceback" not in err
     assert fake_server.client_left.wait(timeout=30)
+
+
+def test_a_missing_library_names_the_extra_to_install():
+    probe = (
+        "import sys\n"
+        "sys.modules['httpx'] = None\n"
+        "from clients.__main__ import main\n"
+        "raise SystemExit(main(['models']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr == (
+        'error: clients needs httpx; install it with: pip install "edgesmith[clients]"\n'
+    )

@@ -73,6 +73,7 @@ class FakeModel:
             return Outcome.NO_CELLS
         self.during_decode(rows)
         if self.abort.is_raised:
+            self._leave_half_done(rows)
             return Outcome.ABORTED
         self._logits = {}
         for row, (seq_id, position, token_id) in enumerate(rows):
@@ -84,6 +85,10 @@ class FakeModel:
                 self._logits[row][self.next_token(held)] = 9.0
         self.batches.append(rows)
         return Outcome.DONE
+
+    def _leave_half_done(self, rows):
+        for seq_id, _, token_id in rows[: len(rows) // 2]:
+            self.cells.setdefault(seq_id, []).append(token_id)
 
     def logits(self, row):
         return self._logits[row]

@@ -188,6 +188,50 @@ def test_cancelling_everyone_in_a_chunk_stops_it(make_harness):
     assert harness.finished(harness.events(generation)).reason is FinishReason.CANCELLED
 
 
+def test_a_token_computed_for_a_cancelled_sequence_is_not_given_out(make_harness):
+    harness = make_harness()
+    generation = harness.submit(range(1, 10), max_tokens=20)
+    harness.step()
+    harness.events(generation)
+    harness.model.during_decode = lambda rows: generation.cancel()
+    harness.step()
+    assert harness.events(generation) == []
+    harness.step()
+    assert [event.reason for event in harness.events(generation)] == [FinishReason.CANCELLED]
+
+
+def test_a_newcomer_that_arrives_while_streams_decode_goes_before_the_next_chunk(make_harness):
+    harness = make_harness()
+    harness.submit(range(1, 10), max_tokens=20)
+    harness.step()
+    harness.submit(range(50, 200), max_tokens=2, priority=Priority.BACKGROUND)
+    harness.model.during_decode = lambda rows: (
+        len(harness.generations) < 3
+        and harness.submit([220, 221], max_tokens=2, priority=Priority.FIM)
+    )
+    before = len(harness.model.batches)
+    harness.step()
+    harness.step()
+    assert [len(rows) for rows in harness.model.batches[before:]] == [1, 1, 2]
+
+
+def test_a_sequence_whose_seat_cannot_be_cleared_fails_alone(make_harness):
+    harness = make_harness()
+    trim, failures = harness.model.trim, ["cannot be cut"]
+
+    def trim_or_fail(seq_id, start):
+        if failures:
+            raise DecodeError(failures.pop())
+        trim(seq_id, start)
+
+    harness.model.trim = trim_or_fail
+    ill = harness.submit(range(1, 10), max_tokens=3)
+    well = harness.submit(range(50, 60), max_tokens=3)
+    harness.run()
+    assert harness.finished(harness.events(ill)).error == "cannot be cut"
+    assert harness.tokens(harness.events(well)) == harness.expected(range(50, 60), 3)
+
+
 def test_a_failed_batch_ends_its_sequences_and_nobody_else(make_harness):
     harness = make_harness()
     well = harness.submit(range(1, 10), max_tokens=10)

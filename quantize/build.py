@@ -15,6 +15,7 @@ from quantize.config import QuantizeConfig
 from quantize.convert import convert_to_f16, require_space
 from quantize.digest import sha256_pairs
 from quantize.errors import SourceError
+from quantize.ggml_types import by_name
 from quantize.gguf_header import read_header
 from quantize.llama_quantize import quantize_file
 from quantize.merge import merge
@@ -24,8 +25,6 @@ from quantize.quant_types import QuantType, name_of
 from quantize.resume import Ledger
 from quantize.run import OutputRecord
 from quantize.source import Source, folder_files
-
-_UNQUANTIZED_BITS = {"f32": 32.0, "f16": 16.0, "bf16": 16.0}
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,11 +196,7 @@ class Builder:
 
 def estimated_bits(type_name: str) -> float:
     """Return about how many bits a weight takes in a type, for the disk check only."""
-    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
-
-    plain = type_name.upper()
-    for candidate in (plain, plain.rpartition("_")[0]):
-        if candidate in GGMLQuantizationType.__members__:
-            block, size = GGML_QUANT_SIZES[GGMLQuantizationType[candidate]]
-            return float(size * 8 / block * 1.15)  # embeddings and fallbacks take wider types
-    return _UNQUANTIZED_BITS.get(type_name, 16.0)
+    if type_name in ("f32", "f16", "bf16"):
+        return 32.0 if type_name == "f32" else 16.0
+    stored = by_name(type_name) or by_name(type_name.rpartition("_")[0])
+    return stored.bits * 1.15 if stored else 16.0  # embeddings and fallbacks take wider types

@@ -10,6 +10,7 @@ file that was cut short is told apart from one that is whole:
 Source: the GGUF specification in ggml's docs/gguf.md.
 """
 
+import math
 import mmap
 import struct
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from quantize import ggml_types
 from quantize.errors import GgufError
 
 MAGIC = b"GGUF"
@@ -176,29 +178,23 @@ def _parse(cursor: _Cursor) -> GgufHeader:
 
 
 def _tensor(cursor: _Cursor) -> TensorEntry:
-    from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
-
     name = cursor.string()
     num_dimensions = cursor.scalar("I")
     if num_dimensions > 8:
         raise GgufError(f"{cursor.path} is damaged: tensor {name!r} has {num_dimensions} axes")
     shape = tuple(int(cursor.scalar("Q")) for _ in range(num_dimensions))
     kind, offset = cursor.scalar("I"), cursor.scalar("Q")
-    try:
-        quantization = GGMLQuantizationType(kind)
-    except ValueError as error:
-        raise GgufError(f"{cursor.path}: tensor {name!r} has unknown type {kind}") from error
-    block, block_bytes = GGML_QUANT_SIZES[quantization]
-    num_elements = 1
-    for length in shape:
-        num_elements *= length
+    stored = ggml_types.table().get(kind)
+    if stored is None:
+        raise GgufError(f"{cursor.path}: tensor {name!r} has type {kind}, unknown to this ggml")
+    num_elements = math.prod(shape)
     return TensorEntry(
         name=name,
         shape=shape,
-        type_name=quantization.name.lower(),
+        type_name=stored.name,
         offset=offset,
         num_elements=num_elements,
-        num_bytes=num_elements // block * block_bytes,
+        num_bytes=num_elements // stored.block_length * stored.block_bytes,
     )
 
 

@@ -79,26 +79,38 @@ def tiny_run(tmp_path_factory, tiny_model) -> Path:
 
 
 @pytest.fixture(scope="session")
-def make_finetune_run():
-    return make_run
+def tiny_merged(tmp_path_factory, tiny_run, tiny_model) -> Path:
+    """Make a folder with merged/ and f16.gguf of the tiny run, step by step."""
+    from quantize.adapter import read_adapter
+    from quantize.convert import convert_to_f16
+    from quantize.hf_folder import assemble
+    from quantize.merge import merge
+
+    folder = tmp_path_factory.mktemp("chain")
+    merged = folder / "merged"
+    merged.mkdir()
+    counts = merge(tiny_model, read_adapter(tiny_run / "adapter"), merged)
+    template = tiny_run / "chat_template.jinja"
+    assemble(tiny_model, tiny_run / "tokenizer", template, merged, dtype=counts.dtype)
+    convert_to_f16(merged, folder / "f16.gguf", name="tiny", log=folder / "log")
+    return folder
 
 
-def make_run(root: Path, base: Path, *, scale: float = 0.05, **lora) -> Path:
+def make_run(root: Path, base: Path, *, scale: float = 0.05) -> Path:
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM
 
     run = root / "finetune" / "20261123T000000Z-0123abcd"
     torch.manual_seed(11)
-    settings = {
-        "r": 4,
-        "lora_alpha": 8,
-        "target_modules": ["q_proj", "v_proj", "down_proj"],
-        "task_type": "CAUSAL_LM",
-    } | lora
-    model = get_peft_model(
-        AutoModelForCausalLM.from_pretrained(base, dtype=torch.float16), LoraConfig(**settings)
+    settings = LoraConfig(
+        r=4,
+        lora_alpha=8,
+        target_modules=["q_proj", "v_proj", "down_proj"],
+        task_type="CAUSAL_LM",
     )
+    loaded = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float16)
+    model = get_peft_model(loaded, settings)
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weight, std=scale)

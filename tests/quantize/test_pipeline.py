@@ -153,15 +153,15 @@ def test_another_model_in_another_form_gives_the_same_bytes_again(home, done):
 
 
 def test_a_folder_is_converted_and_verified(home, tiny_model, capsys):
-    status, printed = quantize(home, "--from", str(tiny_model), "--types", "f16", *SMALL)
+    status, printed = quantize(
+        home, "--from", str(tiny_model), "--types", "f16", *SMALL, "--no-measure"
+    )
     assert status == 0
     assert (Path(printed) / "tiny-model-f16.gguf").is_file()
     assert "verify merged -> tiny-model-f16.gguf" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    "moment", ["merged.partial", "*-f16.gguf.raw.partial", "*-q8_0.gguf*partial", "*-q4_k_m.gguf"]
-)
+@pytest.mark.parametrize("moment", ["*-f16.gguf.raw.partial", "*-q8_0.gguf*partial"])
 def test_killed_at_any_moment_it_resumes_to_the_same_bytes(done, tiny_run, tmp_path, moment):
     command = [sys.executable, "-m", "quantize", "--from", str(tiny_run), *TYPES]
     command += ["--no-measure", "--no-verify"]

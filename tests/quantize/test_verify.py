@@ -8,12 +8,9 @@ import pytest
 
 from quantize.adapter import read_adapter
 from quantize.config import VerifyConfig
-from quantize.convert import convert_to_f16
 from quantize.examples import read_examples
 from quantize.gguf_header import read_header
-from quantize.hf_folder import assemble
 from quantize.llama_quantize import quantize_file
-from quantize.merge import merge
 from quantize.progress import Steps
 from quantize.quant_types import resolve
 from quantize.verify import Chain, Verification, compare_files, passed, verify, write
@@ -22,23 +19,15 @@ CONFIG = VerifyConfig(num_prompts=2, scored_tokens=48)
 
 
 @pytest.fixture(scope="module")
-def chain(tmp_path_factory, tiny_run, tiny_model):
-    """Make merged weights and two files of them, all sound."""
-    folder = tmp_path_factory.mktemp("chain")
-    merged = folder / "merged"
-    merged.mkdir()
-    adapter = read_adapter(tiny_run / "adapter")
-    counts = merge(tiny_model, adapter, merged)
-    template = tiny_run / "chat_template.jinja"
-    assemble(tiny_model, tiny_run / "tokenizer", template, merged, dtype=counts.dtype)
-    convert_to_f16(merged, folder / "f16.gguf", name="tiny", log=folder / "log")
-    quantize_file(folder / "f16.gguf", folder / "q8_0.gguf", resolve(["q8_0"])[0])
+def chain(tiny_merged, tiny_run, tiny_model):
+    """Name merged weights and two files of them, all sound."""
+    quantize_file(tiny_merged / "f16.gguf", tiny_merged / "q8_0.gguf", resolve(["q8_0"])[0])
     return Chain(
-        merged=merged,
-        reference=folder / "f16.gguf",
-        quants=(folder / "q8_0.gguf",),
+        merged=tiny_merged / "merged",
+        reference=tiny_merged / "f16.gguf",
+        quants=(tiny_merged / "q8_0.gguf",),
         base=tiny_model,
-        adapter=adapter,
+        adapter=read_adapter(tiny_run / "adapter"),
         conversations=tuple(read_examples(tiny_run / "heldout.jsonl")),
     )
 

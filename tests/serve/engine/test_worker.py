@@ -178,6 +178,19 @@ def test_a_newcomer_of_the_same_class_does_not_abort(make_harness):
     assert harness.worker.counters.aborted_chunks == 0
 
 
+@pytest.mark.parametrize(("can_trim", "num_left"), [(True, 32 + 16), (False, 0)])
+def test_an_aborted_chunk_goes_on_from_what_the_memory_can_keep(make_harness, can_trim, num_left):
+    harness = make_harness(n_batch=32, can_trim=can_trim)
+    generation = harness.submit(range(1, 100), max_tokens=3)
+    harness.step()
+    abort_once(harness)
+    harness.step()
+    assert generation.sequence.num_computed == num_left
+    harness.check_seats()
+    harness.run()
+    assert harness.tokens(harness.events(generation)) == harness.expected(range(1, 100), 3)
+
+
 def test_cancelling_everyone_in_a_chunk_stops_it(make_harness):
     harness = make_harness()
     generation = harness.submit(range(1, 100), max_tokens=2)

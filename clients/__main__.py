@@ -84,8 +84,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, phrase in COMMANDS.items():
-        subparser = commands.add_parser(name, help=phrase, description=phrase + ".")
-        importlib.import_module(f"clients.commands.{name}").add_parser(subparser)
+        command = importlib.import_module(f"clients.commands.{name}")
+        subparser = commands.add_parser(
+            name,
+            help=phrase,
+            description=phrase[0].upper() + phrase[1:] + ".",
+            epilog=command.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_parser(subparser)
     return parser
 
 

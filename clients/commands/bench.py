@@ -24,6 +24,13 @@ if TYPE_CHECKING:
     from clients.bench.scenarios import Ask
     from clients.bench.summary import Spread, Summary
 
+EXAMPLES = """\
+examples:
+  python -m clients bench --scenario mixed --requests 32 --users 4
+  python -m clients bench --rate 0.5 --json
+  python -m clients bench --replay session.jsonl
+"""
+
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """A whole run. `arrivals` says how requests came; `wall_seconds` is the run's length."""

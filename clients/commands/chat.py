@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from clients.calls import ChatOptions
     from clients.client import Client
 
+EXAMPLES = """\
+examples:
+  python -m clients chat "Write a function that parses ISO dates."
+  git diff | python -m clients chat --stdin "Review this."
+  python -m clients chat --system "Answer with code only."
+"""
+
 
 def add_parser(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags."""

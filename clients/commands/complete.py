@@ -12,6 +12,12 @@ from clients.errors import UsageError
 if TYPE_CHECKING:
     import argparse
 
+EXAMPLES = """\
+examples:
+  python -m clients complete "def fibonacci(n):" --temperature 0
+  python -m clients complete --stop $'\\n\\n' < prompt.txt
+"""
+
 
 def add_parser(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags."""

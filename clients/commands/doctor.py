@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from clients.doctor.checks import Check
     from clients.doctor.speed import Speed
 
+EXAMPLES = """\
+examples:
+  python -m clients doctor
+  python -m clients doctor --requests 10 --json
+"""
+
 
 class Diagnosis(msgspec.Struct, frozen=True, kw_only=True):
     """Everything found. `is_healthy`: no check failed; warnings do not count."""

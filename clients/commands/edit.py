@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
     from clients.wire import Usage
 
+EXAMPLES = """\
+examples:
+  python -m clients edit app.py "add type annotations to load()"
+  python -m clients edit app.py "rename x to count" --diff > change.patch
+"""
+
 
 class Edited(msgspec.Struct, frozen=True, kw_only=True):
     """What came of an edit. `backup` is where the former content lies, when it was applied."""

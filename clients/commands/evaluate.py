@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from clients.evaluate.sandbox import Sandbox
     from clients.evaluate.scoring import Score
 
+EXAMPLES = """\
+examples:
+  python -m clients evaluate --data DIR --suite humaneval --samples mine.jsonl
+  python -m clients evaluate --data DIR --n 10 --temperature 0.8 --k 1,10
+  python -m clients evaluate --data DIR --samples mine.jsonl --score-only --json
+  python -m clients evaluate --compare old.results.jsonl new.results.jsonl
+"""
+
 
 def add_parser(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags."""

@@ -23,6 +23,13 @@ if TYPE_CHECKING:
     from clients.client import Client
     from clients.wire import Usage
 
+EXAMPLES = """\
+examples:
+  python -m clients fim src/app.py:42
+  python -m clients fim src/app.py:42:9 --context src/model.py --max-tokens 128
+"""
+
+
 _PLACE = re.compile(r"(?P<file>.+?):(?P<line>\d+)(?::(?P<column>\d+))?")
 
 

@@ -11,6 +11,12 @@ from clients.commands.output import write_json
 if TYPE_CHECKING:
     import argparse
 
+EXAMPLES = """\
+examples:
+  python -m clients models
+  python -m clients models --base-url http://127.0.0.1:11434/v1 --json
+"""
+
 
 def add_parser(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags."""

@@ -50,6 +50,7 @@ def main() -> int:
         user = isolate()
         build_root(Path(settings["root"]), settings["scratch_bytes"], settings["read_only"])
         return run_as_only_process(lambda: run(code, report, settings["limits"], user))
+    die_with_parent()
     return run(code, report, settings["limits"], None)
 
 
@@ -117,14 +118,21 @@ def show(root: Path, folder: Path) -> None:
 
 def run_as_only_process(work: Callable[[], int]) -> int:
     """Run `work` below a first process whose end takes every other one with it."""
+    die_with_parent()
     first = os.fork()
     if first == 0:
-        call("prctl", PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
+        die_with_parent()
         worker = os.fork()
         if worker == 0:
             return work()
         os._exit(wait_for(worker))
     os._exit(wait_for(first))
+
+
+def die_with_parent() -> None:
+    """Leave no program behind when the evaluator is killed. Lost in a fork, so asked for anew."""
+    if sys.platform == "linux":
+        call("prctl", PARENT_DEATH_SIGNAL, signal.SIGKILL, 0, 0, 0)
 
 
 def wait_for(process: int) -> int:

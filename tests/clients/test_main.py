@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clients.__main__ import main
+from clients.__main__ import COMMANDS, main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -105,3 +105,12 @@ def test_a_missing_library_names_the_extra_to_install():
     assert done.stderr == (
         'error: clients needs httpx; install it with: pip install "edgesmith[clients]"\n'
     )
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_examples(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    assert f"python -m clients {command}" in out.partition("examples:")[2]

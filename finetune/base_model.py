@@ -166,9 +166,14 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def materialise(base: BaseModel, run_folder: Path) -> None:
-    """Put dequantised weights into the run, by hard link where the file system allows it."""
-    if base.is_gguf and not (run_folder / RUN_FOLDER).exists():
-        shutil.copytree(base.weights, run_folder / RUN_FOLDER, copy_function=_link_or_copy)
+    """Put dequantised weights into the run, by hard link where the file system allows it.
+
+    A copy that an interruption left half done is replaced.
+    """
+    if base.is_gguf:
+        target = run_folder / RUN_FOLDER
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(base.weights, target, copy_function=_link_or_copy)
 
 
 def _link_or_copy(source: str, target: str) -> None:

@@ -99,9 +99,12 @@ def test_a_dequantised_base_is_plain_float16_with_the_right_end_of_turn(
 
 @pytest.mark.weights
 def test_a_run_gets_its_own_name_for_dequantised_weights(smollm2_base, tmp_path):
+    (tmp_path / "base_model").mkdir()
+    (tmp_path / "base_model" / "model.safetensors").write_bytes(b"half a copy")
     base_model.materialise(smollm2_base, tmp_path)
     copied = {path.name for path in (tmp_path / "base_model").iterdir()}
     assert copied == {path.name for path in smollm2_base.weights.iterdir()}
+    assert (tmp_path / "base_model" / "model.safetensors").stat().st_size > 1e8
     assert smollm2_base.path == "base_model"
 
 

@@ -1,5 +1,7 @@
 """The console script, on stages of the test's own making."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -94,14 +96,22 @@ def test_client_commands_reach_the_clients(fake_server):
     assert (done.returncode, done.stdout, done.stderr) == (0, "tiny\t2048 tokens\n", "")
 
 
+def write_stages(folder: Path, **sources: str) -> None:
+    for name, source in sources.items():
+        (folder / name).mkdir()
+        (folder / name / "__init__.py").touch()
+        (folder / name / "__main__.py").write_text(source)
+    (folder / "clients").symlink_to(REPOSITORY / "clients")
+
+
 def test_several_stages_run_in_order_and_stop_at_the_first_failure(tmp_path):
-    for name, status in (("finetune", 0), ("quantize", 4), ("serve", 0)):
-        folder = tmp_path / name
-        folder.mkdir()
-        source = f"print('{name} ran', flush=True)\nraise SystemExit({status})\n"
-        (folder / "__main__.py").write_text(source)
-        (folder / "__init__.py").touch()
-    (tmp_path / "clients").symlink_to(REPOSITORY / "clients")
+    source = "print('{0} ran', flush=True)\nraise SystemExit({1})\n"
+    write_stages(
+        tmp_path,
+        finetune=source.format("finetune", 0),
+        quantize=source.format("quantize", 4),
+        serve=source.format("serve", 0),
+    )
     done = subprocess.run(
         [sys.executable, "-m", "clients.edgesmith", "train", "quantize", "serve"],
         cwd=tmp_path,
@@ -112,3 +122,35 @@ def test_several_stages_run_in_order_and_stop_at_the_first_failure(tmp_path):
     assert done.returncode == 4
     assert done.stdout.split("\n") == ["finetune ran", "quantize ran", ""]
     assert "quantize failed with status 4" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are Unix")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_running_stage_gets_to_end_by_itself_when_told_to_stop(tmp_path, number):
+    server = (
+        "import os, signal\n"
+        "def stop(*_):\n"
+        "    print('stopped in order', flush=True)\n"
+        "    raise SystemExit(0)\n"
+        "signal.signal(signal.SIGINT, stop)\n"
+        "signal.signal(signal.SIGTERM, stop)\n"
+        "print('ready', flush=True)\n"
+        "signal.pause()\n"
+    )
+    write_stages(tmp_path, finetune="", serve=server)
+    with subprocess.Popen(
+        [sys.executable, "-m", "clients.edgesmith", "train", "serve"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout.readline() == "ready\n"
+        if number == signal.SIGINT:
+            os.killpg(process.pid, number)  # a terminal's ^C reaches every process
+        else:
+            process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "stopped in order\n")
+    assert "Traceback" not in err

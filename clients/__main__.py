@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import sys
 
@@ -52,6 +53,8 @@ CALLERS_MISTAKES = (
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status."""
     args = build_parser().parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # models write what not every terminal can show
     try:
         status: int = importlib.import_module(f"clients.commands.{args.command}").run(args)
         sys.stdout.flush()

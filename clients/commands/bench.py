@@ -11,8 +11,8 @@ import msgspec
 
 from clients.bench.scenarios import SCENARIOS
 from clients.commands.connection import add_server_flags, api_key, connected, timeout
-from clients.commands.output import note, write_json
 from clients.commands.progress import progress
+from clients.commands.terminal import note, write_json
 from clients.errors import ClientError, UsageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from clients.commands.connection import add_sampling_flags, add_server_flags, connected, sampling
 from clients.commands.conversation import Conversation, read_message
-from clients.commands.output import note, write_json, write_stream
+from clients.commands.terminal import note, read_input, write_json, write_stream
 from clients.errors import ClientError, UnreachableError, UsageError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _question(message: str | None, *, appends_input: bool) -> str:
 
     Beside a message it is read only when asked for: an inherited pipe may never end.
     """
-    piped = sys.stdin.read() if appends_input or message is None else ""
+    piped = read_input() if appends_input or message is None else ""
     text = "\n\n".join(part for part in (message, piped.rstrip("\n")) if part)
     if not text.strip():
         raise UsageError('nothing to ask; try: chat "Write a function that adds two numbers."')

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from clients.commands.connection import add_sampling_flags, add_server_flags, connected, sampling
-from clients.commands.output import write_json, write_stream
+from clients.commands.terminal import read_input, write_json, write_stream
 from clients.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,4 +43,4 @@ def run(args: argparse.Namespace) -> int:
 def _standard_input() -> str:
     if sys.stdin.isatty():
         raise UsageError('give a prompt: complete "def fibonacci(n):", or pipe one in')
-    return sys.stdin.read()
+    return read_input()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from clients.commands.connection import add_server_flags, api_key, timeout
-from clients.commands.output import note, write_json
+from clients.commands.terminal import note, write_json
 from clients.errors import UsageError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import msgspec
 
 from clients import editing
 from clients.commands.connection import add_sampling_flags, add_server_flags, connected, sampling
-from clients.commands.output import note, write_json
+from clients.commands.terminal import note, write_json
 from clients.errors import UsageError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clients.commands.connection import add_server_flags, api_key, connected, timeout
-from clients.commands.output import note, write_json
 from clients.commands.progress import progress
+from clients.commands.terminal import note, write_json
 from clients.errors import ClientError, UsageError
 
 if TYPE_CHECKING:

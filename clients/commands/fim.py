@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from clients.commands.connection import add_sampling_flags, add_server_flags, connected, sampling
-from clients.commands.output import note, note_cut, write_json
+from clients.commands.terminal import note, note_cut, write_json
 from clients.errors import BadRequestError, ContextLengthError, NotFoundError, UsageError
 
 if TYPE_CHECKING:

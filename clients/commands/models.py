@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from clients.commands.connection import add_server_flags, connected
-from clients.commands.output import write_json
+from clients.commands.terminal import write_json
 
 if TYPE_CHECKING:
     import argparse

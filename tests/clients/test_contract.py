@@ -96,6 +96,11 @@ def test_a_wrong_field_is_a_bad_request_with_a_request_id(client):
     assert caught.value.request_id
 
 
+def test_a_model_that_cannot_fill_in_the_middle_says_so(client):
+    with pytest.raises(errors.BadRequestError, match="fill-in-the-middle"):
+        client.fim("def add(a, b):\n    return ", "\n", max_tokens=4)
+
+
 def test_a_stream_that_is_closed_leaves_the_server_free(client):
     with client.stream_chat("Write a very long story.", max_tokens=900) as stream:
         next(iter(stream))

@@ -1,6 +1,7 @@
 """Exit status, error lines and interrupts of the command line."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -105,6 +106,30 @@ def test_a_missing_library_names_the_extra_to_install():
     assert done.stderr == (
         'error: clients needs httpx; install it with: pip install "edgesmith[clients]"\n'
     )
+
+
+def run_apart(fake_server, command: str, stdin: bytes) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-m", "clients", command, "--base-url", fake_server.base_url],
+        cwd=REPOSITORY,
+        input=stdin,
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
+    )
+
+
+def test_what_a_terminal_cannot_show_is_replaced(fake_server):
+    fake_server.words = ["na\u00efve \U0001f600"]
+    done = run_apart(fake_server, "complete", b"x")
+    assert (done.returncode, done.stdout) == (0, b"na?ve ?")
+
+
+def test_input_that_is_no_text_is_refused_with_the_place(fake_server):
+    done = run_apart(fake_server, "chat", b"ab\xff")
+    assert done.returncode == 2
+    assert b"standard input is not ascii (byte 2)" in done.stderr
+    assert done.stderr.count(b"\n") == 1
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,4 +1,4 @@
-"""What commands write: results on stdout, everything else on stderr.
+"""What commands read and write: input, results on stdout, everything else on stderr.
 
 Knows chunks with text, and nothing of where they come from.
 """
@@ -10,9 +10,23 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from clients.errors import UsageError
+
 if TYPE_CHECKING:
     from clients.calls import Chunk
     from clients.streams import Stream
+
+
+def read_input() -> str:
+    """Read standard input to its end.
+
+    Raises:
+        UsageError: it is not text.
+    """
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise UsageError(f"standard input is not {error.encoding} (byte {error.start})") from None
 
 
 def write_json(value: Any) -> None:

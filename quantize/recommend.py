@@ -1,7 +1,8 @@
 """Choose the file to serve from figures; knows no llama.cpp call, only headers and numbers.
 
 Memory is file + f16 KV cache at the context + working buffers. Of the files that fit, those within
-the quality bounds compete on decode speed; when none is within them, the closest one is chosen.
+the quality bounds compete on decode speed, and near the top the smallest wins, since timings are
+not exact; when none is within the bounds, the closest one is chosen.
 """
 
 import re
@@ -22,6 +23,8 @@ FILE = "recommendation.json"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 _PROCESS_BYTES = 160 << 20
 """Interpreter, server and library code."""
+_NEARLY_AS_FAST = 0.9
+"""Decode speeds within a tenth of each other count as equal."""
 _OUTPUT_ROWS = 128
 """Rows of float32 logits and activations held at once."""
 
@@ -120,7 +123,9 @@ def recommend(
             reason=f"no file that fits {room} is within the quality bounds (mean KLD "
             f"{bounds.max_mean_kld_nats:g} nats); this one is closest, at {best.mean_kld:.3g}",
         )
-    best = min(good, key=lambda option: (-option.decode_speed, option.file_bytes))
+    top = max(option.decode_speed for option in good)
+    quick = [option for option in good if option.decode_speed >= _NEARLY_AS_FAST * top]
+    best = min(quick, key=lambda option: option.file_bytes)
     return Recommendation(file=best.file, reason=_why(best, room, bounds))
 
 
@@ -145,7 +150,8 @@ def _why(best: Candidate, room: str, bounds: RecommendConfig) -> str:
     needs = f"needs {best.memory_bytes / 2**20:.0f} MiB of {room}"
     if best.decode_speed:
         return (
-            f"the fastest within the quality bounds, {best.decode_speed:.1f} tok/s here, "
+            f"within the quality bounds the smallest of the fastest, {best.decode_speed:.1f} tok/s "
+            f"here, "
             f"{quality}; {needs}"
         )
     return f"the smallest within the quality bounds, {quality}; {needs}; not timed on this machine"

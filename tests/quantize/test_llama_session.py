@@ -14,9 +14,9 @@ def test_a_session_tokenizes_decodes_in_chunks_and_times(tiny_merged):
         assert len(rows) == len(ids) - 1
         session.reset()
         assert session.last_logits(ids).argmax() == rows[-1].argmax()
-        clock = iter([0.0, 2.0, 6.0])
+        clock = iter([0.0, 2.0, 4.0, 6.0, 60.0])
         speed = measure_throughput(
-            session, prefill_tokens=8, decode_tokens=2, clock=lambda: next(clock)
+            session, prefill_tokens=8, decode_tokens=3, clock=lambda: next(clock)
         )
         assert (speed.prefill_tokens_per_second, speed.decode_tokens_per_second) == (4.0, 0.5)
 

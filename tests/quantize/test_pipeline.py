@@ -152,13 +152,18 @@ def test_another_model_in_another_form_gives_the_same_bytes_again(home, done):
     assert set(hashes(Path(first[1]))) == {"tiny-model-f16.gguf", "tiny-model-q4_0.gguf"}
 
 
-def test_a_folder_is_converted_and_verified(home, tiny_model, capsys):
-    status, printed = quantize(
-        home, "--from", str(tiny_model), "--types", "f16", *SMALL, "--no-measure"
+def test_a_folder_is_only_accepted_once_the_parity_gate_passed(home, tiny_model, capsys):
+    arguments = ["--from", str(tiny_model), "--types", "f16", "--no-measure", *SMALL]
+    status, printed = quantize(home, *arguments, "--set", "verify.max_mean_kld_nats=-1")
+    assert (status, printed) == (1, "")
+    assert "error: hop merged -> tiny-model-f16.gguf: logits:" in capsys.readouterr().err
+    (begun,) = (
+        path
+        for path in (home / "runs" / "quantize").iterdir()
+        if not (path / "manifest.json").exists()
     )
-    assert status == 0
-    assert (Path(printed) / "tiny-model-f16.gguf").is_file()
-    assert "verify merged -> tiny-model-f16.gguf" in capsys.readouterr().err
+    assert quantize(home, *arguments) == (0, str(begun))
+    assert "resuming" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("moment", ["*-f16.gguf.raw.partial", "*-q8_0.gguf*partial"])

@@ -43,6 +43,10 @@ def test_the_fastest_within_the_bounds_is_chosen_with_its_figures():
     assert "0.03" in chosen.reason
 
 
+def test_a_hardly_faster_file_does_not_beat_a_smaller_one():
+    assert choose([candidate("f16", 800, speed=10.4), candidate("q8", 400, 0.001, 10)]).file == "q8"
+
+
 def test_what_does_not_fit_is_not_chosen():
     assert choose([F16, Q8], ram=500 * MIB).file == "q8"
 

@@ -5,6 +5,8 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,9 +18,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.weights
 
 
-@pytest.fixture(scope="module")
-def base_url(smollm2_gguf):
-    command = [sys.executable, "-m", "serve", "--model", str(smollm2_gguf), "--port", "0"]
+@contextmanager
+def serving(model: Path) -> Iterator[str]:
+    """Run the server on a free port; yield its base URL."""
+    command = [sys.executable, "-m", "serve", "--model", str(model), "--port", "0"]
     with subprocess.Popen(
         [*command, "--context-length", "1024"],
         cwd=REPOSITORY,
@@ -37,6 +40,12 @@ def base_url(smollm2_gguf):
         finally:
             server.send_signal(signal.SIGINT)
             server.communicate(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def base_url(smollm2_gguf):
+    with serving(smollm2_gguf) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +121,18 @@ def test_the_doctor_finds_the_server_healthy(base_url, capsys):
     diagnosis = json.loads(capsys.readouterr().out)
     assert diagnosis["is_healthy"]
     assert diagnosis["speed"]["tokens_per_second"] > 0
+
+
+def test_a_code_model_fills_the_gap_of_a_file(qwen_coder_gguf, tmp_path, capsys):
+    source = tmp_path / "largest.py"
+    source.write_text(
+        "def largest(values):\n    best = values[0]\n    for value in values:\n"
+        "        \n    return best\n"
+    )
+    flags = ["--max-tokens", "24", "--temperature", "0"]
+    with serving(qwen_coder_gguf) as url:
+        assert main(["fim", f"{source}:4", *flags, "--base-url", url]) == 0
+    filled = source.read_text().replace("        \n", f"        {capsys.readouterr().out}\n")
+    space: dict = {}
+    exec(compile(filled, "largest.py", "exec"), space)
+    assert space["largest"]([3, 9, 4]) == 9

@@ -16,7 +16,7 @@ from litestar.datastructures import State
 from litestar.middleware import DefineMiddleware
 from litestar.openapi import OpenAPIConfig
 
-from serve.api import chat, completions, models, native_completion, native_state, native_text
+from serve.api import chat, completions, fim, models, native_completion, native_state, native_text
 from serve.api.access import KeyCheck, add_request_id, request_id
 from serve.api.errors import HANDLERS
 from serve.api.sampling import defaults
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 ROUTES = [
     chat.chat_completions,
     completions.completions,
+    fim.fim_completions,
     models.list_models,
     models.get_model,
     native_state.health,

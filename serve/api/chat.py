@@ -1,37 +1,22 @@
 """POST /v1/chat/completions: OpenAI's chat dialect."""
 
-import secrets
-import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from functools import partial
 from typing import Any
 
 import msgspec
 from litestar import Request, Response, post
 from litestar.params import JSONBody
 
-from serve.api import asked, logprobs
+from serve.api import asked
 from serve.api.access import request_id
-from serve.api.chat_schemas import (
-    AnswerMessage,
-    ChatChoice,
-    ChatChunk,
-    ChatChunkChoice,
-    ChatCompletion,
-    ChatRequest,
-    Delta,
-)
-from serve.api.disconnect import unless_disconnected
+from serve.api.chat_answer import respond
+from serve.api.chat_schemas import ChatCompletion, ChatRequest
 from serve.api.errors import InvalidRequestError
-from serve.api.generation import Outcome, collect_all, copies, merged, submit
+from serve.api.generation import copies, submit
 from serve.api.sampling import to_params
 from serve.api.served import Served, off_loop, served_by
-from serve.api.sse import EventStream
-from serve.api.usage import timings, usage
 from serve.chat.messages import for_template
 from serve.engine.engine import Generation
-from serve.engine.request import Finished, GenerationRequest
+from serve.engine.request import GenerationRequest
 
 
 @post(["/v1/chat/completions", "/chat/completions"], status_code=200)
@@ -41,10 +26,9 @@ async def chat_completions(
     """Answer a conversation, at once or as a stream of events."""
     served = served_by(request)
     generations = await start(served, data, request_id(request.scope))
-    if data.stream:
-        return EventStream(_chunks(served, data, generations), generations)
-    outcomes = await unless_disconnected(request, collect_all(generations))
-    return Response(_completion(served, outcomes))
+    return await respond(
+        request, served, generations, stream=data.stream, stream_options=data.stream_options
+    )
 
 
 def render(served: Served, data: ChatRequest) -> str:
@@ -94,66 +78,3 @@ def _refuse(served: Served, data: ChatRequest) -> None:
             "without them",
             param="tools",
         )
-
-
-def _completion(served: Served, outcomes: Sequence[Outcome]) -> ChatCompletion:
-    finished = [outcome.finished for outcome in outcomes]
-    return ChatCompletion(
-        id=_new_id(),
-        created=int(time.time()),
-        model=served.model_id,
-        choices=[
-            ChatChoice(
-                index=index,
-                message=AnswerMessage(content=outcome.text),
-                finish_reason=outcome.finished.reason.value,
-                logprobs=logprobs.for_chat(outcome.logprobs),
-            )
-            for index, outcome in enumerate(outcomes)
-        ],
-        usage=usage(finished, num_choices=len(finished)),
-        timings=timings(finished[0]),
-        system_fingerprint=served.fingerprint,
-    )
-
-
-async def _chunks(
-    served: Served, data: ChatRequest, generations: Sequence[Generation]
-) -> AsyncGenerator[ChatChunk | None, None]:
-    """Yield the roles, then text as it comes, then reasons and, if asked for, the usage."""
-    chunk = partial(
-        ChatChunk,
-        id=_new_id(),
-        created=int(time.time()),
-        model=served.model_id,
-        system_fingerprint=served.fingerprint,
-    )
-    for index in range(len(generations)):
-        opening = Delta(role="assistant", content="")
-        yield chunk(choices=[ChatChunkChoice(index=index, delta=opening)])
-    finished: dict[int, Finished] = {}
-    events = merged(generations, ping_seconds=served.settings.server.ping_seconds)
-    async with aclosing(events):
-        async for item in events:
-            if item is None:
-                yield None
-                continue
-            index, event = item
-            if isinstance(event, Finished):
-                finished[index] = event
-                end = ChatChunkChoice(index=index, delta=Delta(), finish_reason=event.reason.value)
-                yield chunk(choices=[end], timings=timings(event))
-            elif event.text or event.logprobs:
-                piece = ChatChunkChoice(
-                    index=index,
-                    delta=Delta(content=event.text),
-                    logprobs=logprobs.for_chat(event.logprobs),
-                )
-                yield chunk(choices=[piece])
-    if data.stream_options is not None and data.stream_options.include_usage:
-        ended = [finished[index] for index in sorted(finished)]
-        yield chunk(choices=[], usage=usage(ended, num_choices=len(ended)))
-
-
-def _new_id() -> str:
-    return f"chatcmpl-{secrets.token_hex(12)}"

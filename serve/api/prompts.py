@@ -59,8 +59,7 @@ def _read(served: Served, prompt: str | list[int], suffix: str | None) -> Prompt
         check_ids(prompt, served.engine.model_info.n_vocab, param="prompt")
     text = prompt if isinstance(prompt, str) else served.engine.detokenize(prompt)
     if suffix:
-        laid_out = lay_out(served.fim_tokens(), served.tokenize_plain, prefix=text, suffix=suffix)
-        token_ids = laid_out.token_ids
+        token_ids = fim_token_ids(served, text, suffix)
     elif isinstance(prompt, str):
         token_ids = served.tokenize_rendered(text)
     else:
@@ -68,6 +67,16 @@ def _read(served: Served, prompt: str | list[int], suffix: str | None) -> Prompt
     if not token_ids:
         raise InvalidRequestError("the prompt is empty: no token to start from", param="prompt")
     return Prompt(text=text, token_ids=token_ids)
+
+
+def fim_token_ids(served: Served, prefix: str, suffix: str) -> list[int]:
+    """Return the whole fill-in-the-middle prompt; one beyond the context is the engine's to refuse.
+
+    Raises:
+        NoFimError: the model cannot fill in the middle.
+    """
+    tokenize = served.tokenize_plain
+    return lay_out(served.fim_tokens(), tokenize, prefix=prefix, suffix=suffix).token_ids
 
 
 def check_ids(token_ids: Sequence[int], n_vocab: int, *, param: str) -> None:

@@ -120,3 +120,20 @@ def test_if_one_prompt_is_refused_the_others_are_stopped(live):
     response = ask(live, prompt=["short", "x" * 3000])
     assert response.json()["error"]["code"] == "context_length_exceeded"
     live.engine.wait_for_running(0)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_hosted_fim_dialect_answers_in_the_shape_of_chat(live, stream):
+    body = {"prompt": "def f(", "suffix": "):", "stream": stream, "max_tokens": 5}
+    response = live.http.post("/v1/fim/completions", json=body)
+    assert sent(live) == "<s><pre>def f(<suf>):<mid>"
+    assert live.engine.requests[0].priority is Priority.FIM
+    if stream:
+        text = "".join(
+            choice["delta"].get("content", "")
+            for chunk in chunks(response.text)
+            for choice in chunk["choices"]
+        )
+    else:
+        text = response.json()["choices"][0]["message"]["content"]
+    assert text == "Hello"

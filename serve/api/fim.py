@@ -1,0 +1,56 @@
+"""POST /v1/fim/completions: text around a cursor in, a chat-shaped answer out.
+
+The FIM dialect of hosted code models; Continue speaks it.
+"""
+
+from typing import Any
+
+from litestar import Request, Response, post
+from litestar.params import JSONBody
+
+from serve.api import asked
+from serve.api.access import request_id
+from serve.api.chat_answer import respond
+from serve.api.chat_schemas import ChatCompletion, StreamOptions
+from serve.api.generation import submit
+from serve.api.prompts import fim_token_ids
+from serve.api.sampling import Sampling, to_params
+from serve.api.served import off_loop, served_by
+from serve.engine.request import GenerationRequest, Priority
+
+
+class FimRequest(Sampling, kw_only=True):
+    """Text before (`prompt`) and after (`suffix`) the cursor."""
+
+    prompt: str
+    suffix: str | None = None
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: int | None = None
+    stop: str | list[str] | None = None
+
+
+@post(["/v1/fim/completions", "/fim/completions"], status_code=200)
+async def fim_completions(
+    request: Request[Any, Any, Any], data: JSONBody[FimRequest]
+) -> Response[ChatCompletion]:
+    """Write what belongs between two pieces of text."""
+    served = served_by(request)
+    limits = served.settings.limits
+    before, after = data.prompt, data.suffix or ""
+    token_ids = await off_loop(
+        len(before) + len(after), lambda: fim_token_ids(served, before, after)
+    )
+    asking = GenerationRequest(
+        prompt_token_ids=token_ids,
+        sampling=to_params(data, served.sampling, limits),
+        stop=asked.stop_strings(data.stop, limits),
+        max_tokens=asked.max_tokens(data.max_tokens),
+        priority=Priority.FIM,
+        request_id=request_id(request.scope),
+    )
+    generations = submit(served.engine, [asking])
+    return await respond(
+        request, served, generations, stream=data.stream, stream_options=data.stream_options
+    )

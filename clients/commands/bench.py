@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from clients.bench.scenarios import SCENARIOS
-from clients.commands.connection import add_server_flags, api_key, connected, timeout
+from clients.commands.connection import add_server_flags, async_client, connected
 from clients.commands.progress import progress
 from clients.commands.terminal import note, write_json
 from clients.errors import ClientError, UsageError
@@ -100,17 +100,10 @@ async def _measure(
     on_progress: Callable[[int, int], None],
 ) -> tuple[list[Measured], float]:
     """Return the measurements and how long the whole took; the first request only warms up."""
-    from clients.async_client import AsyncClient
     from clients.bench import load, scenarios
     from clients.policy import NO_RETRIES
 
-    async with AsyncClient(
-        args.base_url,
-        api_key=api_key(args.api_key_file),
-        model=model,
-        timeout=timeout(args),
-        retry=NO_RETRIES,
-    ) as client:
+    async with async_client(args, model, NO_RETRIES) as client:
         await _warm_up(client)
         started = time.perf_counter()
         if args.replay:

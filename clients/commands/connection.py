@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+    from clients.async_client import AsyncClient
     from clients.calls import Options
     from clients.client import Client
-    from clients.policy import Timeout
+    from clients.policy import RetryPolicy, Timeout
 
 KEY_VARIABLE = "EDGESMITH_API_KEY"
 
@@ -86,6 +87,22 @@ def connected(args: argparse.Namespace) -> Iterator[Client]:
         except NotFoundError as error:
             _explain_missing_model(client, error)
             raise
+
+
+def async_client(
+    args: argparse.Namespace, model: str | None, retry: RetryPolicy | None = None
+) -> AsyncClient:
+    """Return a client for many requests at once, to the server of the flags."""
+    from clients.async_client import AsyncClient
+    from clients.policy import RetryPolicy
+
+    return AsyncClient(
+        args.base_url,
+        api_key=api_key(args.api_key_file),
+        model=model,
+        timeout=timeout(args),
+        retry=retry or RetryPolicy(),
+    )
 
 
 def timeout(args: argparse.Namespace) -> Timeout:

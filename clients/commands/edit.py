@@ -19,7 +19,7 @@ from clients.errors import UsageError
 if TYPE_CHECKING:
     import argparse
 
-    from clients.wire import Usage
+    from clients.wire import ChatCompletion, Usage
 
 EXAMPLES = """\
 examples:
@@ -55,14 +55,7 @@ def run(args: argparse.Namespace) -> int:
     file = args.file.resolve()  # through links, so that the file itself is replaced
     content = read(file)
     original = content.decode("utf-8")
-    options = {"temperature": 0.0, **sampling(args)}
-    prediction = {"type": "content", "content": original}
-    with connected(args) as client:
-        note(f"asking {client.model or 'the model'} ...")
-        answer = client.chat(
-            editing.messages(args.file.name, original, args.instruction),
-            extra={"prediction": prediction, **options},
-        )
+    answer = _ask(args, original)
     merged = editing.merge(original, editing.whole_file(answer.text, answer.finish_reason))
     diff = editing.unified(original, merged, args.file.name)
     if not args.json:
@@ -84,6 +77,17 @@ def run(args: argparse.Namespace) -> int:
             )
         )
     return 0
+
+
+def _ask(args: argparse.Namespace, original: str) -> ChatCompletion:
+    """Ask for the whole file; most of it is known, which a server may use to draft."""
+    prediction = {"type": "content", "content": original}
+    with connected(args) as client:
+        note(f"asking {client.model or 'the model'} ...")
+        return client.chat(
+            editing.messages(args.file.name, original, args.instruction),
+            extra={"temperature": 0.0, "prediction": prediction, **sampling(args)},
+        )
 
 
 def read(file: Path) -> bytes:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clients.commands.connection import add_server_flags, api_key, connected, timeout
+from clients.commands.connection import add_server_flags, async_client, connected
 from clients.commands.progress import progress
 from clients.commands.terminal import note, write_json
 from clients.errors import ClientError, UsageError
@@ -159,13 +159,9 @@ async def _generate_with(
     plan: Plan,
     on_progress: Callable[[int, int], None],
 ) -> None:
-    from clients.async_client import AsyncClient
     from clients.evaluate.generate import generate
 
-    key = api_key(args.api_key_file)
-    async with AsyncClient(
-        args.base_url, api_key=key, model=model, timeout=timeout(args)
-    ) as client:
+    async with async_client(args, model) as client:
         await generate(client, chosen, plan, args.samples, on_progress=on_progress)
 
 

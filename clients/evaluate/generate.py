@@ -54,8 +54,8 @@ async def generate(
     Raises:
         ClientError: the server failed; what came until then is in the file.
     """
-    settings = plan.identity(client.model)
-    done = {(item.task_id, item.sample) for item in samples.resume(file, settings)}
+    earlier = samples.resume(file, plan.identity(client.model))
+    done = {(item.task_id, item.sample) for item in earlier}
     wanted = [(problem, n) for n in range(plan.num_samples) for problem in problems]
     missing = [(problem, n) for problem, n in wanted if (problem.task_id, n) not in done]
     num_done = len(wanted) - len(missing)
@@ -64,17 +64,8 @@ async def generate(
     async def one(problem: Problem, number: int) -> None:
         nonlocal num_done
         async with gate:
-            answer, reason = await _ask(client, problem, plan, seed=plan.seed + number)
-        row = Sample(
-            task_id=problem.task_id,
-            completion=answer,
-            sample=number,
-            mode=plan.mode_for(problem),
-            finish_reason=reason,
-            model=client.model,
-            settings=settings,
-        )
-        samples.append(file, row)
+            sample = await _sample(client, problem, plan, number)
+        samples.append(file, sample)
         num_done += 1
         on_progress(num_done, len(wanted))
 
@@ -82,6 +73,19 @@ async def generate(
     async with asyncio.TaskGroup() as group:
         for problem, number in missing:
             group.create_task(one(problem, number))
+
+
+async def _sample(client: AsyncClient, problem: Problem, plan: Plan, number: int) -> Sample:
+    answer, reason = await _ask(client, problem, plan, seed=plan.seed + number)
+    return Sample(
+        task_id=problem.task_id,
+        completion=answer,
+        sample=number,
+        mode=plan.mode_for(problem),
+        finish_reason=reason,
+        model=client.model,
+        settings=plan.identity(client.model),
+    )
 
 
 async def _ask(

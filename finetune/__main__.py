@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: no space left for {error.filename or 'output'}: {REMEDY}", file=sys.stderr)
         return FinetuneError.exit_code
     except KeyboardInterrupt:
-        print("error: interrupted before training began", file=sys.stderr)
+        print("error: interrupted; a run named above continues with --resume", file=sys.stderr)
         return 130
     if path is not None:
         print(path, file=result, flush=True)

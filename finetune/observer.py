@@ -23,6 +23,7 @@ class Observer:
         self.progress = progress
         self.wish = wish
         self.seconds_before = seconds_before
+        self.total_seconds = seconds_before
         self.started = time.monotonic()
         self.first_step = 0
         self.first_tokens = 0
@@ -67,7 +68,8 @@ class Observer:
         )
 
     def step_ended(self, control: Any) -> None:
-        """Grant a wish to stop: save a checkpoint and leave the loop."""
+        """Count the time; grant a wish to stop: save a checkpoint and leave the loop."""
+        self.total_seconds = self.seconds_before + time.monotonic() - self.started
         if self.wish.signal_number is not None:
             control.should_save = True
             control.should_training_stop = True
@@ -85,26 +87,23 @@ def _finite(value: Any) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def make_observer(run: Run, progress: Progress, wish: StopWish, *, seconds_before: float) -> Any:
-    """Build a trainer callback; its base class exists only once transformers is imported."""
+def make_callback(observer: Observer) -> Any:
+    """Wrap an observer for the trainer; the base class needs transformers, imported late."""
     from transformers import TrainerCallback
 
     class Callback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
         """Forwards the trainer's events to an observer."""
 
-        observer = Observer(run, progress, wish, seconds_before=seconds_before)
-        raise_non_finite = observer.raise_non_finite
-
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002  # the interface
-            self.observer.begin(state)
+            observer.begin(state)
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002  # the interface
-            self.observer.step_logged(logs or {}, state)
-            if self.observer.non_finite_step is not None:
+            observer.step_logged(logs or {}, state)
+            if observer.non_finite_step is not None:
                 control.should_training_stop = True
                 control.should_save = False
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002  # the interface
-            self.observer.step_ended(control)
+            observer.step_ended(control)
 
     return Callback()

@@ -19,7 +19,8 @@ from finetune.data.tokens import IGNORED, Encoded
 from finetune.errors import ConfigError, InterruptedRunError, TrainingError
 from finetune.heldout import response_loss_nats
 from finetune.libraries import gpu_name
-from finetune.observer import make_observer
+from finetune.observer import Observer, make_callback
+from finetune.packed_attention import enable_packed_attention
 from finetune.progress import Progress
 from finetune.run import Run
 from finetune.stopping import StopWish
@@ -94,10 +95,8 @@ def train(
     trainer = _make_trainer(model, tokenizer, prepared.train.encoded, config, run.path)
     num_steps = _num_steps(trainer)
     with StopWish() as wish, Progress(num_steps) as progress:
-        observer = make_observer(
-            run, progress, wish, seconds_before=_seconds_until(run, checkpoint)
-        )
-        trainer.add_callback(observer)
+        observer = Observer(run, progress, wish, seconds_before=_seconds_until(run, checkpoint))
+        trainer.add_callback(make_callback(observer))
         _run_trainer(trainer, checkpoint, config)
     observer.raise_non_finite()
     if wish.signal_number is not None and trainer.state.global_step < num_steps:
@@ -118,7 +117,7 @@ def train(
         num_steps=trainer.state.global_step,
         num_epochs=float(trainer.state.epoch or 0.0),
         train_tokens=int(trainer.state.num_input_tokens_seen),
-        train_seconds=run.events("step")[-1]["elapsed_seconds"],
+        train_seconds=observer.total_seconds,
     )
 
 
@@ -141,6 +140,8 @@ def _make_trainer(
     from trl import SFTTrainer
 
     args = _arguments(config, folder)
+    if args.packing:
+        enable_packed_attention()
     table = Dataset.from_list([_columns(row, packed=args.packing) for row in rows])
     trainer = SFTTrainer(
         model=model,
@@ -184,6 +185,7 @@ def _arguments(config: Config, folder: Path) -> Any:
         max_length=settings.max_seq_length,
         packing=packing,
         logging_steps=settings.logging_steps,
+        logging_first_step=True,
         logging_nan_inf_filter=False,
         save_steps=settings.save_steps,
         save_total_limit=2,

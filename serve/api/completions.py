@@ -62,7 +62,7 @@ async def start(served: Served, data: CompletionRequest, name: str) -> Job:
     limit = asked.max_tokens(data.max_tokens, data.n_predict, default=DEFAULT_MAX_TOKENS)
     first = GenerationRequest(
         prompt_token_ids=(),
-        sampling=to_params(data, served.sampling, limits, logprobs=data.logprobs),
+        sampling=to_params(data, served.sampling, limits, logprobs=_alternatives(data)),
         stop=asked.stop_strings(data.stop, limits),
         max_tokens=limit,
         ignore_eos=bool(data.ignore_eos),
@@ -82,6 +82,11 @@ def _request(
     return msgspec.structs.replace(first, prompt_token_ids=prompt.token_ids, priority=level)
 
 
+def _alternatives(data: CompletionRequest) -> int | None:
+    """Return how many alternatives a token gets; some clients send false for none."""
+    return None if data.logprobs is None or data.logprobs is False else int(data.logprobs)
+
+
 def _refuse(data: CompletionRequest) -> None:
     asked.refuse_constraints(data.response_format, data.grammar, data.json_schema)
     if data.best_of is not None and data.best_of > (data.n or 1):
@@ -89,7 +94,7 @@ def _refuse(data: CompletionRequest) -> None:
             f"best_of {data.best_of} above n is not supported; ask for n answers and choose",
             param="best_of",
         )
-    if data.echo and data.logprobs is not None:
+    if data.echo and _alternatives(data) is not None:
         raise InvalidRequestError(
             "echo with logprobs is not supported: prompt tokens are read without logits",
             param="echo",

@@ -89,6 +89,7 @@ def test_logprobs_have_the_shape_of_the_completions_dialect(live):
     assert marks["token_logprobs"] == [-0.5, -0.5]
     assert marks["text_offset"] == [0, 3]
     assert marks["top_logprobs"] == [{"x": -1.0}, {"x": -1.0}]
+    assert ask(live, logprobs=False).json()["choices"][0]["logprobs"] is None
 
 
 @pytest.mark.parametrize(

@@ -109,6 +109,18 @@ def test_the_engines_own_refusals_are_400s_naming_the_parameter(real):
         assert response.json()["error"]["param"] == name
 
 
+def test_a_model_without_fim_tokens_says_so_on_every_fim_route(real):
+    bodies = {
+        "/infill": {"input_prefix": "a", "input_suffix": "b"},
+        "/v1/completions": {"prompt": "a", "suffix": "b"},
+        "/v1/fim/completions": {"prompt": "a", "suffix": "b"},
+    }
+    for path, body in bodies.items():
+        response = real.http.post(path, json=body)
+        assert response.status_code == 400, path
+        assert "fill-in-the-middle" in response.json()["error"]["message"]
+
+
 def test_the_server_renders_and_tokenizes_as_it_does_for_chat(real):
     prompt = real.http.post("/apply-template", json={"messages": CHAT}).json()["prompt"]
     tokens = real.http.post("/tokenize", json={"content": prompt}).json()["tokens"]

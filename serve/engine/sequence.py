@@ -94,6 +94,13 @@ class Sequence:
             return True
         return len(self.token_ids) >= self.context_length
 
+    def cells_wanted(self, headroom: int) -> int:
+        """Return the cells it needs now and for `headroom` more tokens, within its limits."""
+        end = self.context_length
+        if self.request.max_tokens is not None:
+            end = min(end, self.num_prompt_tokens + self.request.max_tokens)
+        return min(len(self.token_ids) + 1 + headroom, max(end, len(self.token_ids)))
+
     def finish(self, reason: FinishReason, now: float) -> None:
         """End it; called once."""
         assert self.status is not Status.FINISHED  # noqa: S101  # invariant

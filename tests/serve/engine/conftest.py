@@ -118,7 +118,7 @@ class FakeLoop:
 class Harness:
     """A worker whose steps the test takes itself, on a clock that the test moves."""
 
-    def __init__(self, *, n_slots=4, fim_slots=1, aging_seconds=2.0, **model):
+    def __init__(self, *, n_slots=4, fim_slots=1, aging_seconds=2.0, headroom_tokens=0, **model):
         self.model = FakeModel(**model)
         self.now = 0.0
         self.loop = FakeLoop()
@@ -129,6 +129,7 @@ class Harness:
             n_cells=self.model.n_cells,
             num_general=n_slots,
             aging_seconds=aging_seconds,
+            headroom_tokens=headroom_tokens,
         )
         self.scheduler = Scheduler(self.slots, self.costs, limits)
         self.worker = Worker(self.model, self.scheduler, lambda: self.now)

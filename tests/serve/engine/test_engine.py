@@ -291,18 +291,18 @@ async def test_closing_during_an_answer_ends_it_and_refuses_more(smollm2_gguf):
 
 async def test_sequences_that_outgrow_the_pool_are_read_again_and_not_cut_short(smollm2_gguf):
     config = EngineConfig(
-        model=str(smollm2_gguf), context_length=512, kv_cells=512, slots=3, n_batch=64
+        model=str(smollm2_gguf), context_length=256, kv_cells=256, slots=2, n_batch=64
     )
     engine = Engine.load(config)
     try:
         token_ids_ = engine.tokenize(LONG_TEXT, add_special=True, parse_special=True)
-        prompts = [token_ids_[start : start + 150] for start in (0, 200, 400)]
-        fields = {"max_tokens": 40, "ignore_eos": True}
+        prompts = [token_ids_[start : start + 60] for start in (0, 200)]
+        fields = {"max_tokens": 80, "ignore_eos": True}
         alone = [await read(ask(engine, prompt, **fields)) for prompt in prompts]
         together = await asyncio.gather(*[read(ask(engine, p, **fields)) for p in prompts])
-        assert engine.stats().preemptions > 0
+        assert 1 <= engine.stats().preemptions <= 2
         for left, right in zip(alone, together, strict=True):
-            assert right[-1].num_completion_tokens == 40
+            assert right[-1].num_completion_tokens == 80
             assert_same_greedy(left, right)
     finally:
         engine.close()

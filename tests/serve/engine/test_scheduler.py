@@ -24,10 +24,12 @@ def make_scheduler(*, num_general=4, n_slots=5, n_cells=10_000, max_rows=64):
     return Scheduler(SlotTable(n_slots), costs, limits)
 
 
-def add(scheduler, num_tokens=200, priority=Priority.INTERACTIVE, now=0.0):
+def add(scheduler, num_tokens=200, priority=Priority.INTERACTIVE, now=0.0, max_tokens=None):
     first = add.next_token = getattr(add, "next_token", 0) + 1000
     request = GenerationRequest(
-        prompt_token_ids=list(range(first, first + num_tokens)), priority=priority
+        prompt_token_ids=list(range(first, first + num_tokens)),
+        priority=priority,
+        max_tokens=max_tokens,
     )
     sequence = Sequence(request, context_length=1000, now=now)
     scheduler.add(sequence)
@@ -138,6 +140,17 @@ def test_nobody_is_admitted_beyond_the_cells():
     scheduler.finish(first, FinishReason.STOP, 0.0)
     scheduler.plan(0.0)
     assert scheduler.running == [second]
+
+
+def test_admission_expects_growth_but_not_beyond_a_sequence_s_own_limit():
+    scheduler = make_scheduler(n_cells=500)
+    first = add(scheduler, 200, max_tokens=1000)
+    open_ended, short = add(scheduler, 200, max_tokens=1000), add(scheduler, 200, max_tokens=10)
+    scheduler.plan(0.0)
+    assert scheduler.running == [first]
+    scheduler.finish(open_ended, FinishReason.CANCELLED, 0.0)
+    scheduler.plan(0.0)
+    assert scheduler.running == [first, short]
 
 
 def test_room_is_made_by_the_newest_of_the_lowest_class_and_never_by_the_last_one():

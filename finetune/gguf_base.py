@@ -13,6 +13,7 @@ import msgspec
 
 from finetune.errors import BaseModelError
 from finetune.home import cache_folder
+from finetune.libraries import quiet
 from finetune.licence import normalise
 from finetune.provenance import versions
 
@@ -128,13 +129,14 @@ def _publish(scratch: Path, cached: Path) -> None:
 
 
 def _convert(path: Path, folder: Path, facts: GgufFacts) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
     try:
-        model: Any = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float16)
-        tokenizer: Any = AutoTokenizer.from_pretrained(**source)
+        with quiet():
+            import torch
+            from transformers import AutoModelForCausalLM, AutoTokenizer
+
+            model: Any = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float16)
+            tokenizer: Any = AutoTokenizer.from_pretrained(**source)
     except (ValueError, NotImplementedError, KeyError) as error:
         raise BaseModelError(f"transformers cannot load {path.name}: {error}") from error
     forget_quantization(model)

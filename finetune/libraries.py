@@ -18,7 +18,7 @@ def import_transformers() -> None:
     """Import transformers without its chatter, for reading weights and tokenizers."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    with _quiet():
+    with quiet():
         import transformers
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
@@ -37,7 +37,7 @@ def import_unsloth() -> Any:
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(cache_folder("unsloth_compiled_cache")))
     print("loading the training libraries", file=sys.stderr)
     try:
-        with _quiet():
+        with quiet():
             from unsloth import FastLanguageModel
     except (ImportError, RuntimeError, NotImplementedError) as error:
         raise TrainingError(
@@ -52,8 +52,8 @@ def import_unsloth() -> Any:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back warnings about optional kernels that libraries log while being imported."""
+def quiet() -> Iterator[None]:
+    """Hold back warnings about optional kernels, logged while libraries load."""
     logging.disable(logging.WARNING)
     try:
         yield

@@ -12,12 +12,13 @@ from typing import Any
 import msgspec
 
 from finetune.errors import BaseModelError
+from finetune.gguf_tokenizer import correct_word_cutting
 from finetune.home import cache_folder
 from finetune.libraries import quiet
 from finetune.licence import normalise
 from finetune.provenance import versions
 
-RECIPE = 1
+RECIPE = 2  # of the cached folder; higher whenever its content changes
 UNQUANTIZED = {"ALL_F32", "F16", "BF16"}
 SPECIAL_TOKENS = {
     "bos_token": "tokenizer.ggml.bos_token_id",
@@ -37,6 +38,8 @@ class GgufFacts(msgspec.Struct, frozen=True, kw_only=True):
     licence: str | None
     quantized_from: str | None
     special_tokens: dict[str, str]
+    tokenizer_model: str | None
+    tokenizer_pre: str | None
 
 
 def read_facts(path: Path) -> GgufFacts:
@@ -56,6 +59,8 @@ def read_facts(path: Path) -> GgufFacts:
         licence=normalise(value("general.license")),
         quantized_from=_type_name(value("general.file_type")),
         special_tokens=_special_tokens(fields),
+        tokenizer_model=value("tokenizer.ggml.model"),
+        tokenizer_pre=value("tokenizer.ggml.pre"),
     )
 
 
@@ -141,6 +146,7 @@ def _convert(path: Path, folder: Path, facts: GgufFacts) -> None:
         raise BaseModelError(f"transformers cannot load {path.name}: {error}") from error
     forget_quantization(model)
     correct_special_tokens(tokenizer, facts.special_tokens)
+    correct_word_cutting(tokenizer, facts.tokenizer_model, facts.tokenizer_pre)
     tokenizer.clean_up_tokenization_spaces = False  # it would eat blanks of code when decoding
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)

@@ -24,7 +24,7 @@ from finetune.model_card import model_card
 from finetune.plan import describe_plan
 from finetune.report import write_report
 from finetune.run import SCHEMA_VERSION, STAGE, Run, create_run, same_runs, utc_now
-from finetune.template import choose_template
+from finetune.template import choose_template, template_sha256
 from finetune.trainer import Outcome
 
 ROLES = {
@@ -53,13 +53,24 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return sha256_json(self.identity)
 
 
+class Material(msgspec.Struct, frozen=True, kw_only=True):
+    """What training starts from, loaded and checked."""
+
+    fast_model: Any
+    base: BaseModel
+    tokenizer: Any
+    prepared: Prepared
+
+
 def identify(config: Config) -> Job:
     """Locate base and data and compute the identity of the fine-tune."""
     source = base_model.identify(config.base_model.ref)
+    template = template_sha256(config.template)
     dataset = load_dataset(config.data)
+    inputs = {"base_model": source.sha256, "data": dataset.sha256, "template": template}
     identity = {
         "config": to_plain(config),
-        "inputs": {"base_model": source.sha256, "data": dataset.sha256},
+        "inputs": inputs,
         "versions": provenance.versions(provenance.SHAPING_PACKAGES),
     }
     return Job(config=config, source=source, dataset=dataset, identity=identity)
@@ -84,10 +95,11 @@ def fine_tune(config: Config, *, force: bool) -> Path:
         return complete.path
     for run in unfinished:
         _say(f"unfinished, not used: {run.path} (continue it with --resume {run.path})")
+    material = _load(job)
     run = create_run(root, job.config_hash)
     (run.path / "config.toml").write_text(to_toml(config), encoding="utf-8")
     run.log("run_started", config_hash=job.config_hash, identity=job.identity)
-    return _execute(job, run, resume=False)
+    return _execute(job, run, material, resume=False)
 
 
 def resume(path: Path) -> Path:
@@ -106,8 +118,9 @@ def resume(path: Path) -> Path:
         raise RunError(f"{run.path} is no unfinished fine-tune: its log.jsonl has no start")
     job = identify(load_config(run.path / "config.toml", []))
     _refuse_changes(run, started[0]["identity"], job.identity)
+    material = _load(job)
     run.log("run_resumed")
-    return _execute(job, run, resume=True)
+    return _execute(job, run, material, resume=True)
 
 
 def _refuse_changes(run: Run, before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -124,6 +137,13 @@ def _refuse_changes(run: Run, before: dict[str, Any], now: dict[str, Any]) -> No
         )
 
 
+def _load(job: Job) -> Material:
+    """Load all that can be refused before a run directory is worth creating."""
+    fast_model = libraries.import_unsloth()
+    base, tokenizer, prepared = _prepare(job)
+    return Material(fast_model=fast_model, base=base, tokenizer=tokenizer, prepared=prepared)
+
+
 def _prepare(job: Job) -> tuple[BaseModel, Any, Prepared]:
     base = base_model.make_loadable(job.source, job.config.base_model)
     tokenizer = libraries.load_tokenizer(str(base.weights))
@@ -131,14 +151,13 @@ def _prepare(job: Job) -> tuple[BaseModel, Any, Prepared]:
     return base, tokenizer, prepare(job.dataset, tokenizer, job.config)
 
 
-def _execute(job: Job, run: Run, *, resume: bool) -> Path:
+def _execute(job: Job, run: Run, material: Material, *, resume: bool) -> Path:
     _say(f"run: {run.path}")
-    fast_model = libraries.import_unsloth()
-    base, tokenizer, prepared = _prepare(job)
+    base, tokenizer, prepared = material.base, material.tokenizer, material.prepared
     run.log("data_prepared", **prepared.figures(), train_tokens_per_epoch=prepared.train.num_tokens)
     _say(describe_plan(job.config, base, prepared, base_model.count_parameters(base.weights)))
     _write_inputs(run, base, tokenizer, prepared)
-    model = trainer.load_model(fast_model, base.weights, job.config)
+    model = trainer.load_model(material.fast_model, base.weights, job.config)
     outcome = trainer.train(model, tokenizer, prepared, job.config, run, resume=resume)
     _tidy_adapter(run.path / trainer.ADAPTER, base)
     manifest = _manifest(job, run, base, prepared, outcome)

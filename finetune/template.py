@@ -11,6 +11,7 @@ import msgspec
 
 from finetune.config import TemplateConfig
 from finetune.errors import TemplateError
+from finetune.fingerprint import sha256_json
 
 
 class BuiltIn(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +31,20 @@ BUILT_IN = {
 }
 
 
+def template_sha256(config: TemplateConfig) -> str | None:
+    """Identify a chosen template by its text; the base model's own is part of the base."""
+    if config.file is None and config.name == "base":
+        return None
+    return sha256_json(_chosen_text(config))
+
+
+def _chosen_text(config: TemplateConfig) -> str:
+    if config.file is not None:
+        return _read(Path(config.file))
+    _find(config.name)
+    return _built_in_text(config.name)
+
+
 def choose_template(tokenizer: Any, config: TemplateConfig) -> None:
     """Give the tokenizer its template and the token that ends a turn; also a padding token.
 
@@ -38,13 +53,13 @@ def choose_template(tokenizer: Any, config: TemplateConfig) -> None:
     """
     end_of_turn = config.eos_token
     if config.file is not None:
-        tokenizer.chat_template = _read(Path(config.file))
+        tokenizer.chat_template = _chosen_text(config)
     elif config.name == "base":
         _require_own(tokenizer)
     else:
         built_in = _find(config.name)
         _require_tokens(tokenizer, config.name, built_in)
-        tokenizer.chat_template = _built_in_text(config.name)
+        tokenizer.chat_template = _chosen_text(config)
         end_of_turn = end_of_turn or built_in.end_of_turn
     if end_of_turn is not None:
         _set_end_of_turn(tokenizer, end_of_turn)

@@ -239,6 +239,14 @@ def test_a_loss_that_explodes_stops_the_run_with_its_step(command, tiny_model, r
     assert "Traceback" not in done.stderr
 
 
+def test_refused_data_leaves_no_run_behind(command, tiny_model, rows_file, tmp_path):
+    words = options(tiny_model, rows_file)
+    done = command(*words, "--set", "train.max_seq_length=8")
+    assert done.returncode == 2
+    assert "longer than train.max_seq_length (8 tokens)" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
 def test_a_dry_run_counts_and_writes_nothing(command, tiny_model, rows_file, tmp_path):
     done = command("--dry-run", *options(tiny_model, rows_file))
     assert (done.returncode, done.stdout) == (0, "")

@@ -6,7 +6,7 @@ from finetune.config import TemplateConfig
 from finetune.data.examples import conversation
 from finetune.data.tokens import encode, stop_token_ids
 from finetune.errors import TemplateError
-from finetune.template import BUILT_IN, choose_template
+from finetune.template import BUILT_IN, choose_template, template_sha256
 
 MESSAGES = [{"role": "user", "content": "hi"}]
 
@@ -69,3 +69,14 @@ def test_a_file_wins_and_a_missing_one_is_named(tiny_tokenizer, tmp_path):
 def test_an_end_of_turn_that_is_no_token_is_refused(tiny_tokenizer):
     with pytest.raises(TemplateError, match=r"template.eos_token <END> is no token"):
         choose_template(tiny_tokenizer, TemplateConfig(eos_token="<END>"))
+
+
+def test_a_template_is_identified_by_its_text(tmp_path):
+    path = tmp_path / "t.jinja"
+    path.write_text("one", encoding="utf-8")
+    before = template_sha256(TemplateConfig(file=str(path)))
+    path.write_text("two", encoding="utf-8")
+    assert template_sha256(TemplateConfig(file=str(path))) != before
+    assert template_sha256(TemplateConfig()) is None
+    chosen = {template_sha256(TemplateConfig(name=name)) for name in BUILT_IN}
+    assert len(chosen) == len(BUILT_IN)

@@ -24,20 +24,18 @@ def llama_ids(llama_cpp, vocab, text):
 
 
 @pytest.mark.weights
-def test_the_rebuilt_tokenizer_gives_llama_cpps_token_ids(base_weights, smollm2_gguf):
+def test_the_rebuilt_tokenizer_gives_llama_cpps_token_ids(smollm2_tokenizer, smollm2_gguf):
     import llama_cpp
-    from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(base_weights)
     params = llama_cpp.llama_model_default_params()
     params.vocab_only = True
     model = llama_cpp.llama_model_load_from_file(str(smollm2_gguf).encode(), params)
     vocab = llama_cpp.llama_model_get_vocab(model)
     try:
         for text in TEXTS:
-            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            ids = smollm2_tokenizer(text, add_special_tokens=False)["input_ids"]
             assert ids == llama_ids(llama_cpp, vocab, text)
-            assert tokenizer.decode(ids) == text
+            assert smollm2_tokenizer.decode(ids) == text
     finally:
         llama_cpp.llama_model_free(model)
 

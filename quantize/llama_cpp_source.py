@@ -148,6 +148,6 @@ def _inside_vendor(name: str) -> Path | None:
 def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     source = archive.extractfile(member)
-    assert source is not None  # noqa: S101  # the caller passes regular files only
+    assert source is not None  # the caller passes regular files only
     with source, path.open("wb") as out:
         shutil.copyfileobj(source, out)

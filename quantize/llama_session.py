@@ -117,7 +117,7 @@ class LlamaSession:
         last: Logits | None = None
         for rows in self.decode(token_ids, first_logits=len(token_ids) - 1):
             last = rows[-1]
-        assert last is not None  # noqa: S101  # the caller gives at least one token
+        assert last is not None  # the caller gives at least one token
         return last
 
     def _load(self, path: Path, lines: Sequence[str]) -> Any:

@@ -75,7 +75,7 @@ class Lane:
         """
         if self.sequence.limit_reached():
             return FinishReason.LENGTH
-        assert self._sampler is not None  # noqa: S101  # opened before it is planned
+        assert self._sampler is not None  # opened before it is planned
         token_id = self._sampler.sample(logits)
         self.sequence.append(token_id)
         self._token_ids.append(token_id)
@@ -106,7 +106,7 @@ class Lane:
     def finished(self, error: str | None) -> Finished:
         """Describe the end of a finished sequence."""
         sequence = self.sequence
-        assert sequence.finish_reason is not None  # noqa: S101  # invariant
+        assert sequence.finish_reason is not None  # invariant
         return Finished(
             reason=sequence.finish_reason,
             num_prompt_tokens=sequence.num_prompt_tokens,

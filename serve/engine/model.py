@@ -104,7 +104,7 @@ class Model:
     def decode(self, batch: Batch) -> Outcome:
         """Compute one batch. Raises: DecodeError. Source: llama.h `llama_decode`."""
         # The library ends the process when a batch is longer.
-        assert 0 < len(batch) <= self.n_batch  # noqa: S101  # invariant
+        assert 0 < len(batch) <= self.n_batch  # invariant
         native.forget_complaints()
         code = self._lib.llama_decode(self._context, self._rows.fill(batch))
         if code in {0, 1, 2}:

@@ -103,7 +103,7 @@ class Sequence:
 
     def finish(self, reason: FinishReason, now: float) -> None:
         """End it; called once."""
-        assert self.status is not Status.FINISHED  # noqa: S101  # invariant
+        assert self.status is not Status.FINISHED  # invariant
         self.status = Status.FINISHED
         self.finish_reason = reason
         self.finished_at = now

@@ -63,7 +63,7 @@ class SlotTable:
         """Give a sequence the free seat that saves most reading, and say what to move."""
         seating = self._choose(sequence)
         slot = self.slots[seating.seq_id]
-        assert slot.sequence is None  # noqa: S101  # invariant
+        assert slot.sequence is None  # invariant
         slot.sequence, slot.held_token_ids = sequence, []
         sequence.seq_id = seating.seq_id
         sequence.num_computed = seating.num_cached
@@ -98,7 +98,7 @@ class SlotTable:
     def release(self, sequence: Sequence, *, keep_cells: bool) -> None:
         """Free a seat; its cells stay for the next prompt that begins the same way, or go."""
         slot = self.slots[sequence.seq_id]
-        assert slot.sequence is sequence  # noqa: S101  # invariant
+        assert slot.sequence is sequence  # invariant
         slot.held_token_ids = sequence.token_ids[: sequence.num_computed] if keep_cells else []
         slot.sequence = None
         slot.released = next(self._releases)

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar, Request
 from litestar.datastructures import State
-from litestar.middleware import DefineMiddleware
 from litestar.openapi import OpenAPIConfig
 
 from serve.api import chat, completions, fim, models, native_completion, native_state, native_text
-from serve.api.access import KeyCheck, add_request_id, request_id
+from serve.api.access import add_request_id, checks, cors, request_id
 from serve.api.errors import HANDLERS
 from serve.api.sampling import defaults
 from serve.api.served import Served
@@ -62,7 +61,8 @@ def create_app(engine: Engine, settings: Settings, api_keys: Sequence[str] = ())
     return Litestar(
         ROUTES,
         state=State({"served": served, "log_error": log_error}),
-        middleware=[DefineMiddleware(KeyCheck, keys=tuple(api_keys))] if api_keys else [],
+        middleware=checks(settings, api_keys),
+        cors_config=cors(settings),
         before_send=[add_request_id],
         exception_handlers=HANDLERS,
         request_max_body_size=settings.limits.body_bytes,

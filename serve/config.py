@@ -77,10 +77,26 @@ class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     Without a key only loopback addresses are bound: a model server on a shared network is an open
     door. `allow_public_without_key` is for those who guard the door themselves.
+
+    A browser lets any web page send requests to this machine, so names that a page could have
+    made up are refused. `allowed_hosts` are more names this server is reached by ("*": any), of a
+    reverse proxy for example. `cors_origins` are the pages that may ask,
+    "http://localhost:3000" or "vscode-webview://*" for example; none by default.
+
+    `tls_cert` and `tls_key` are PEM files; with both the server speaks HTTPS.
     """
 
     api_key_file: str | None = None
     allow_public_without_key: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
+    tls_cert: str | None = None
+    tls_key: str | None = None
+
+    def __post_init__(self) -> None:
+        """A certificate is of no use without its key."""
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together; set both or neither")
 
 
 class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -4,6 +4,7 @@ ApiError                    a status, a code and perhaps a parameter name
 ├── InvalidRequestError     400, the request cannot be honoured as it stands
 ├── ModelNotFoundError      404, no such model
 ├── AccessError             401, no valid API key
+├── ForeignPageError        403, sent by a browser on behalf of another site
 ├── GenerationFailedError   500, the engine gave up on this request
 └── ClientGoneError         499, nobody is left to read an answer
 
@@ -57,6 +58,13 @@ class AccessError(ApiError):
 
     status = 401
     code = "invalid_api_key"
+
+
+class ForeignPageError(ApiError):
+    """A web page of another site made a browser send this."""
+
+    status = 403
+    code = "foreign_page"
 
 
 class GenerationFailedError(ApiError):

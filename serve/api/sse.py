@@ -30,25 +30,34 @@ DONE = b"data: [DONE]\n\n"
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
 
-class EventStream(Response[Any]):
+class AnswerStream(Response[Any]):
     """A response whose generations are stopped when it ends, however it ends.
 
     Headers go out at once: clients wait for those with a time-out of their own.
     """
 
-    def __init__(self, chunks: Chunks, answers: Sequence[Answer], *, done: bytes = DONE) -> None:
-        """`done` ends a stream that is complete; b"" for dialects that just close."""
-        super().__init__(b"")
-        self._frames = _frames(chunks, done)
+    def __init__(
+        self, frames: AsyncGenerator[bytes, None], answers: Sequence[Answer], media_type: str
+    ) -> None:
+        super().__init__(b"", media_type=media_type)
+        self._frames = frames
         self._answers = answers
 
     def to_asgi_response(self, *_: Any, **__: Any) -> ASGIResponse:
         """Return the ASGI response; Litestar calls this."""
         response = _CancellingResponse(
-            iterator=self._frames, media_type="text/event-stream", headers=HEADERS, status_code=200
+            iterator=self._frames, media_type=self.media_type, headers=HEADERS, status_code=200
         )
         response.answers = self._answers
         return response
+
+
+class EventStream(AnswerStream):
+    """An answer as server-sent events."""
+
+    def __init__(self, chunks: Chunks, answers: Sequence[Answer], *, done: bytes = DONE) -> None:
+        """`done` ends a stream that is complete; b"" for dialects that just close."""
+        super().__init__(_frames(chunks, done), answers, "text/event-stream")
 
 
 class _CancellingResponse(ASGIStreamingResponse):

@@ -165,7 +165,8 @@ class Live:
     def connect(self, body: str, path: str) -> socket.socket:
         """Send a request by hand, so that the test may close the socket when it likes."""
         sock = socket.create_connection(("127.0.0.1", self.port), timeout=10)
-        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body.encode())}\r\n\r\n"
+        fields = f"Host: localhost\r\nContent-Length: {len(body.encode())}"
+        head = f"POST {path} HTTP/1.1\r\n{fields}\r\n\r\n"
         sock.sendall(head.encode() + body.encode())
         return sock
 

@@ -133,7 +133,8 @@ def test_the_server_renders_and_tokenizes_as_it_does_for_chat(real):
 def test_hanging_up_frees_the_slot(real, prompt, stream):
     finished = real.engine.stats().requests_finished.get("cancelled", 0)
     body = json.dumps({"prompt": prompt, "max_tokens": 400, "stream": stream, "ignore_eos": True})
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    fields = f"Host: localhost\r\nContent-Length: {len(body)}"
+    head = f"POST /v1/completions HTTP/1.1\r\n{fields}\r\n\r\n"
     with socket.create_connection(("127.0.0.1", real.port), timeout=10) as sock:
         sock.sendall((head + body).encode())
         until(real, lambda stats: stats.num_running == 1)

@@ -91,7 +91,8 @@ def _plain_attention(query: Any, key: Any, value: Any) -> Any:
 
 def _relative(left: Any, right: Any) -> float:
     """Return the distance of two tensors over the size of the second."""
-    return float((left.float() - right.float()).norm() / right.float().norm())
+    left, right = left.detach().float(), right.detach().float()
+    return float((left - right).norm() / right.norm())
 
 
 def _outside_graphs(kernel: Any) -> Any:

@@ -10,11 +10,13 @@ from serve.api import asked
 from serve.api.access import request_id
 from serve.api.chat_answer import respond
 from serve.api.chat_schemas import ChatCompletion, ChatRequest
+from serve.api.chat_tools import calling, check_tools
 from serve.api.errors import InvalidRequestError
 from serve.api.generation import copies, submit
 from serve.api.sampling import to_params
-from serve.api.served import Served, off_loop, served_by
+from serve.api.served import OFF_LOOP_CHARS, Served, off_loop, served_by
 from serve.chat.messages import for_template
+from serve.chat.tools import history
 from serve.engine.engine import Generation
 from serve.engine.request import GenerationRequest
 
@@ -27,7 +29,12 @@ async def chat_completions(
     served = served_by(request)
     generations = await start(served, data, request_id(request.scope))
     return await respond(
-        request, served, generations, stream=data.stream, stream_options=data.stream_options
+        request,
+        served,
+        generations,
+        stream=data.stream,
+        stream_options=data.stream_options,
+        calling=calling(served, data),
     )
 
 
@@ -38,14 +45,21 @@ def render(served: Served, data: ChatRequest) -> str:
         variables.setdefault("reasoning_effort", data.reasoning_effort)
     tools = None if data.tool_choice == "none" else data.tools
     messages = for_template([msgspec.to_builtins(message) for message in data.messages])
-    return served.chat_template().render(messages, tools=tools, variables=variables)
+    template = served.chat_template()
+    return template.render(history.complete(messages, template), tools=tools, variables=variables)
+
+
+async def read(served: Served, data: ChatRequest) -> list[int]:
+    """Check, render and tokenize."""
+    _refuse(served, data)
+    size = sum(len(str(message.content)) for message in data.messages)
+    size += OFF_LOOP_CHARS if data.tools else 0
+    return await off_loop(size, lambda: served.tokenize_rendered(render(served, data)))
 
 
 async def start(served: Served, data: ChatRequest, name: str) -> list[Generation]:
-    """Check, render, tokenize and submit; every refusal happens here, before any header."""
-    _refuse(served, data)
-    size = sum(len(str(message.content)) for message in data.messages)
-    token_ids = await off_loop(size, lambda: served.tokenize_rendered(render(served, data)))
+    """Read and submit; every refusal happens here, before any header."""
+    token_ids = await read(served, data)
     limits = served.settings.limits
     n = asked.choices(data.n, limits)
     limit = asked.max_tokens(data.max_completion_tokens, data.max_tokens, data.n_predict)
@@ -71,6 +85,7 @@ def _refuse(served: Served, data: ChatRequest) -> None:
         )
     asked.refuse_constraints(data.response_format, data.grammar, data.json_schema)
     asked.refuse_forced_tools(data.tool_choice)
+    check_tools(data.tools or [])
     can_tools = served.capabilities is not None and served.capabilities.supports_tools
     if data.tools and data.tool_choice != "none" and not can_tools:
         raise InvalidRequestError(

@@ -15,13 +15,17 @@ from litestar import Request, Response
 from serve.api import logprobs
 from serve.api.chat_schemas import (
     AnswerMessage,
+    CalledFunction,
     ChatChoice,
     ChatChunk,
     ChatChunkChoice,
     ChatCompletion,
     Delta,
     StreamOptions,
+    ToolCallBody,
+    ToolCallDelta,
 )
+from serve.api.chat_tools import AnswerReader, Calling, PlacedCall
 from serve.api.disconnect import unless_disconnected
 from serve.api.generation import Outcome, collect_all, merged
 from serve.api.served import Served
@@ -38,42 +42,67 @@ async def respond(
     *,
     stream: bool | None,
     stream_options: StreamOptions | None,
+    calling: Calling | None = None,
 ) -> Response[ChatCompletion]:
     """Return the answer of generations of one prompt, as a stream if one was asked for."""
+    readers = [AnswerReader(calling) for _ in generations]
     if stream:
         counted = stream_options is not None and bool(stream_options.include_usage)
-        chunks = _chunks(served, generations, include_usage=counted)
+        chunks = _chunks(served, generations, readers, include_usage=counted)
         return EventStream(chunks, generations)
     outcomes = await unless_disconnected(request, collect_all(generations))
-    return Response(_completion(served, outcomes))
+    return Response(_completion(served, outcomes, readers))
 
 
-def _completion(served: Served, outcomes: Sequence[Outcome]) -> ChatCompletion:
+def _completion(
+    served: Served, outcomes: Sequence[Outcome], readers: Sequence[AnswerReader]
+) -> ChatCompletion:
     finished = [outcome.finished for outcome in outcomes]
     return ChatCompletion(
         id=_new_id(),
         created=int(time.time()),
         model=served.model_id,
-        choices=[_choice(index, outcome) for index, outcome in enumerate(outcomes)],
+        choices=[
+            _choice(index, outcome, reader)
+            for index, (outcome, reader) in enumerate(zip(outcomes, readers, strict=True))
+        ],
         usage=usage(finished, num_choices=len(finished)),
         timings=timings(finished[0]),
         system_fingerprint=served.fingerprint,
     )
 
 
-def _choice(index: int, outcome: Outcome) -> ChatChoice:
+def _choice(index: int, outcome: Outcome, reader: AnswerReader) -> ChatChoice:
+    pieces = reader.read_whole(outcome)
+    content = "".join(piece for piece in pieces if isinstance(piece, str))
+    calls = [_body(piece) for piece in pieces if isinstance(piece, PlacedCall)]
+    message = (
+        AnswerMessage(content=content or None, tool_calls=calls)
+        if calls
+        else AnswerMessage(content=content)
+    )
     return ChatChoice(
         index=index,
-        message=AnswerMessage(content=outcome.text),
-        finish_reason=outcome.finished.reason.value,
+        message=message,
+        finish_reason=reader.finish_reason(outcome.finished),
         logprobs=logprobs.for_chat(outcome.logprobs),
     )
 
 
+def _body(call: PlacedCall) -> ToolCallBody:
+    return ToolCallBody(
+        id=call.id, function=CalledFunction(name=call.name, arguments=call.arguments)
+    )
+
+
 async def _chunks(
-    served: Served, generations: Sequence[Generation], *, include_usage: bool
+    served: Served,
+    generations: Sequence[Generation],
+    readers: Sequence[AnswerReader],
+    *,
+    include_usage: bool,
 ) -> AsyncGenerator[ChatChunk | None, None]:
-    """Yield the roles, then text as it comes, then reasons and, if asked for, the usage."""
+    """Yield the roles, then text and calls, then reasons and, if asked for, the usage."""
     chunk = partial(
         ChatChunk,
         id=_new_id(),
@@ -90,23 +119,39 @@ async def _chunks(
         async for item in events:
             if item is None:
                 yield None
-            elif isinstance(item[1], Finished):
-                finished.append(item[1])
-                yield chunk(choices=[_piece(*item)], timings=timings(item[1]))
-            elif item[1].text or item[1].logprobs:
-                yield chunk(choices=[_piece(*item)])
+                continue
+            index, event = item
+            for choice in _pieces(index, event, readers[index]):
+                yield chunk(choices=[choice])
+            if isinstance(event, Finished):
+                finished.append(event)
+                reason = readers[index].finish_reason(event)
+                ending = ChatChunkChoice(index=index, delta=Delta(), finish_reason=reason)
+                yield chunk(choices=[ending], timings=timings(event))
     if include_usage:
         yield chunk(choices=[], usage=usage(finished, num_choices=len(finished)))
 
 
-def _piece(index: int, event: Event) -> ChatChunkChoice:
-    if isinstance(event, Finished):
-        return ChatChunkChoice(index=index, delta=Delta(), finish_reason=event.reason.value)
-    return ChatChunkChoice(
-        index=index,
-        delta=Delta(content=event.text),
-        logprobs=logprobs.for_chat(event.logprobs),
-    )
+def _pieces(index: int, event: Event, reader: AnswerReader) -> list[ChatChunkChoice]:
+    """Return what the event adds; its logprobs go with the first piece, or alone."""
+    deltas = [delta for piece in reader.read(event) for delta in _deltas(piece)]
+    marks = None if isinstance(event, Finished) else logprobs.for_chat(event.logprobs)
+    if marks and not deltas:
+        deltas = [Delta(content="")]
+    return [
+        ChatChunkChoice(index=index, delta=delta, logprobs=None if place else marks)
+        for place, delta in enumerate(deltas)
+    ]
+
+
+def _deltas(piece: str | PlacedCall) -> list[Delta]:
+    """Return content as it is; of a call the name first, then the arguments."""
+    if isinstance(piece, str):
+        return [Delta(content=piece)]
+    named = CalledFunction(name=piece.name, arguments="")
+    opening = ToolCallDelta(index=piece.index, id=piece.id, type="function", function=named)
+    rest = ToolCallDelta(index=piece.index, function=CalledFunction(arguments=piece.arguments))
+    return [Delta(tool_calls=[opening]), Delta(tool_calls=[rest])]
 
 
 def _new_id() -> str:

@@ -48,6 +48,7 @@ class ChatRequest(Sampling, kw_only=True):
     top_logprobs: int | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     grammar: str | None = None
     json_schema: dict[str, Any] | None = None
@@ -77,11 +78,36 @@ class ChatLogprobs(msgspec.Struct, frozen=True):
     content: list[LogprobEntry]
 
 
+class CalledFunction(msgspec.Struct, frozen=True, kw_only=True):
+    """A tool's name and the text of a JSON object; a stream brings one after the other."""
+
+    name: str | UnsetType = UNSET
+    arguments: str
+
+
+class ToolCallBody(msgspec.Struct, frozen=True, kw_only=True):
+    """One call of a whole answer."""
+
+    id: str
+    function: CalledFunction
+    type: Literal["function"] = "function"
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of the call at `index` of an answer."""
+
+    index: int
+    id: str | UnsetType = UNSET
+    type: Literal["function"] | UnsetType = UNSET
+    function: CalledFunction
+
+
 class AnswerMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """The assistant's turn."""
+    """The assistant's turn. `content` is null when all of it is calls."""
 
     content: str | None
     role: Literal["assistant"] = "assistant"
+    tool_calls: list[ToolCallBody] | UnsetType = UNSET
 
 
 class ChatChoice(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,6 +137,7 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
 
     role: str | UnsetType = UNSET
     content: str | UnsetType = UNSET
+    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
 
 
 class ChatChunkChoice(msgspec.Struct, frozen=True, kw_only=True):

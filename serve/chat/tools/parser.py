@@ -47,9 +47,10 @@ class ToolParser:
             start = found.start()
             reading = self._read(start, final=final)
             if isinstance(reading, Match):
+                rest = self._text[reading.end :]
                 pieces += self._give(self._text[:start].rstrip())
                 pieces += reading.calls
-                self._text = self._text[reading.end :]
+                self._text = rest
                 self._at_line_start = self._is_after_call = True
                 start = self._skip_after_call()
             elif reading == "pending":

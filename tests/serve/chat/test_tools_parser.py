@@ -37,6 +37,7 @@ def read(text: str, family: str = "generic", cuts: tuple[int, ...] = ()) -> tupl
         ("hermes", f"<tool_call>\n{LOOK}\n</tool_call>", "", [LOOKED]),
         ("hermes", f"Let me.\n\n<tool_call>{LOOK}</tool_call>", "Let me.", [LOOKED]),
         ("hermes", f"<tool_call>{LOOK}</tool_call>\n" * 2, "", [LOOKED] * 2),
+        ("hermes", f"a <tool_call>{LOOK}</tool_call> b {LOOK}\n{LOOK}", f"ab {LOOK}", [LOOKED] * 2),
         ("hermes", f"<tool_call>\n{LOOK}", "", [LOOKED]),
         ("hermes", f"<tool_call>{LOOK}</tool_call> Done.", "Done.", [LOOKED]),
         ("hermes", '<tool_call>{"name": "other"}</tool_call>', "", [("other", {})]),
@@ -129,7 +130,8 @@ def test_an_answer_in_json_is_let_go_at_its_first_key():
 
 WORDS = ["<tool_call>", "</tool_call>", "[TOOL_CALLS]", "<|python_tag|>", "<|python_start|>",
          "<|python_end|>", "```json\n", "```\n", "```", "\n", " ", ";", ",", "{", "}", "[", "]",
-         LOOK, f"[{LOOK}]", "[look(at='b')]", "[look(", "look", 'look_up{"n": 1}', "[ARGS]",
+         LOOK, f"\n{LOOK}", f"<tool_call>{LOOK}</tool_call>", f"```json\n{LOOK}\n```",
+         f"[{LOOK}]", "[look(at='b')]", "[look(", "look", 'look_up{"n": 1}', "[ARGS]",
          '"name"', "text", "'", '"', ")", '{"name": "other", "arguments": {}}']  # fmt: skip
 
 

@@ -15,7 +15,16 @@ from litestar import Litestar, Request
 from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 
-from serve.api import chat, completions, fim, models, native_completion, native_state, native_text
+from serve.api import (
+    chat,
+    completions,
+    fim,
+    models,
+    native_completion,
+    native_state,
+    native_text,
+    ollama,
+)
 from serve.api.access import add_request_id, checks, cors, request_id
 from serve.api.errors import HANDLERS
 from serve.api.sampling import defaults
@@ -28,11 +37,13 @@ from serve.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from litestar.types import ControllerRouterHandler
+
     from serve.config import Settings
     from serve.engine.engine import Engine
     from serve.engine.model_info import ModelInfo
 
-ROUTES = [
+ROUTES: list[ControllerRouterHandler] = [
     chat.chat_completions,
     completions.completions,
     fim.fim_completions,
@@ -47,6 +58,7 @@ ROUTES = [
     native_text.detokenize,
     native_completion.completion,
     native_completion.infill,
+    ollama.router,
 ]
 
 

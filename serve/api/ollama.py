@@ -1,0 +1,204 @@
+"""POST /api/chat, /api/generate and /api/embed: the part of Ollama's dialect that editors use."""
+
+from typing import Any
+
+from litestar import Request, Response, Router, post
+from litestar.params import JSONBody
+
+from serve.api import asked, ollama_models
+from serve.api.access import request_id
+from serve.api.errors import InvalidRequestError
+from serve.api.generation import submit
+from serve.api.ollama_answer import HANDLERS, loaded, respond
+from serve.api.ollama_schemas import (
+    OllamaChatPiece,
+    OllamaChatRequest,
+    OllamaGenerateRequest,
+    OllamaMessage,
+    OllamaOptions,
+    OllamaPiece,
+    OllamaRequest,
+    OllamaTextPiece,
+    OllamaTurn,
+)
+from serve.api.prompts import fim_token_ids
+from serve.api.sampling import to_params
+from serve.api.served import Served, off_loop, served_by
+from serve.chat.messages import for_template
+from serve.engine.engine import Generation
+from serve.engine.request import GenerationRequest
+
+
+@post("/api/chat", status_code=200)
+async def chat(
+    request: Request[Any, Any, Any], data: JSONBody[OllamaChatRequest]
+) -> Response[OllamaChatPiece]:
+    """Answer a conversation, as lines of JSON unless `stream` is false."""
+    served = served_by(request)
+    _refuse(data)
+    messages = data.messages or []
+    if not messages:
+        return loaded(served, _turn, stream=data.stream)
+    _refuse_chat(served, data)
+    size = sum(len(each.content or "") for each in messages)
+    token_ids = await off_loop(size, lambda: _read_chat(served, data))
+    generation = _start(served, data, token_ids, request_id(request.scope), fim=False)
+    return await respond(request, served, generation, _turn, stream=data.stream)
+
+
+@post("/api/generate", status_code=200)
+async def generate(
+    request: Request[Any, Any, Any], data: JSONBody[OllamaGenerateRequest]
+) -> Response[OllamaTextPiece]:
+    """Continue a prompt, or write what belongs between `prompt` and `suffix`."""
+    served = served_by(request)
+    _refuse(data)
+    _refuse_generate(data)
+    if not data.prompt and not data.suffix:
+        return loaded(served, _text, stream=data.stream)
+    size = len(data.prompt or "") + len(data.suffix or "") + len(data.system or "")
+    token_ids = await off_loop(size, lambda: _read_prompt(served, data))
+    fim = bool(data.suffix) or served.is_fim(token_ids)
+    generation = _start(served, data, token_ids, request_id(request.scope), fim=fim)
+    return await respond(request, served, generation, _text, stream=data.stream)
+
+
+@post(["/api/embed", "/api/embeddings"], status_code=200)
+async def embed(request: Request[Any, Any, Any]) -> None:
+    """Refuse: the models served here generate text."""
+    raise InvalidRequestError(
+        f"{served_by(request).model_id} generates text and does not support embeddings; ask a "
+        "server with an embedding model"
+    )
+
+
+router = Router(
+    path="/",
+    route_handlers=[
+        chat,
+        generate,
+        embed,
+        ollama_models.version,
+        ollama_models.tags,
+        ollama_models.running,
+        ollama_models.show,
+    ],
+    exception_handlers=HANDLERS,
+)
+
+
+def _start(
+    served: Served, data: OllamaRequest, token_ids: list[int], name: str, *, fim: bool
+) -> Generation:
+    """Check and submit; every refusal happens before any header."""
+    limits = served.settings.limits
+    options = data.options or OllamaOptions()
+    asked_for = options.num_predict
+    limit = None if asked_for is None or asked_for < 0 else asked_for
+    top = (data.top_logprobs or 0) if data.logprobs else None
+    asking = GenerationRequest(
+        prompt_token_ids=token_ids,
+        sampling=to_params(options, served.sampling, limits, logprobs=top),
+        stop=asked.stop_strings(options.stop, limits),
+        max_tokens=limit,
+        priority=asked.priority(limit, None, fim=fim),
+        request_id=name,
+    )
+    [generation] = submit(served.engine, [asking])
+    return generation
+
+
+def _read_chat(served: Served, data: OllamaChatRequest) -> list[int]:
+    messages = [_message(each) for each in data.messages or []]
+    return _render(served, data, messages, tools=data.tools)
+
+
+def _read_prompt(served: Served, data: OllamaGenerateRequest) -> list[int]:
+    prompt = data.prompt or ""
+    if data.suffix:
+        return fim_token_ids(served, prompt, data.suffix)
+    if data.raw or (served.template is None and not data.system):
+        return served.tokenize_rendered(prompt)
+    system = [{"role": "system", "content": data.system}] if data.system else []
+    return _render(served, data, [*system, {"role": "user", "content": prompt}])
+
+
+def _render(
+    served: Served,
+    data: OllamaRequest,
+    messages: list[dict[str, Any]],
+    *,
+    tools: list[dict[str, Any]] | None = None,
+) -> list[int]:
+    variables = {} if data.think is None else {"enable_thinking": False}
+    rendered = served.chat_template().render(
+        for_template(messages), tools=tools, variables=variables
+    )
+    return served.tokenize_rendered(rendered)
+
+
+def _message(message: OllamaMessage) -> dict[str, Any]:
+    """Name the fields as templates do."""
+    plain = {
+        "role": message.role,
+        "content": message.content,
+        "reasoning_content": message.thinking,
+        "tool_calls": message.tool_calls,
+        "tool_call_id": message.tool_call_id,
+        "name": message.tool_name,
+    }
+    return {name: value for name, value in plain.items() if value is not None}
+
+
+def _refuse(data: OllamaRequest) -> None:
+    """Refuse what a client would rely on and not get."""
+    if data.format:
+        raise InvalidRequestError(
+            "format is not supported: this server does not constrain decoding; ask for JSON in "
+            "the prompt and check it"
+        )
+    if data.think:
+        raise InvalidRequestError(
+            "think is not supported: thoughts are not told apart from the answer; leave it out or "
+            "send false"
+        )
+    if data.options is not None and data.options.mirostat:
+        raise InvalidRequestError("mirostat is not supported; use temperature, top_p or min_p")
+
+
+def _refuse_chat(served: Served, data: OllamaChatRequest) -> None:
+    messages = data.messages or []
+    limit = served.settings.limits.messages
+    if len(messages) > limit:
+        raise InvalidRequestError(
+            f"messages holds {len(messages)} entries; it must be {limit} at most"
+        )
+    _refuse_images(*(each.images for each in messages))
+    if data.tools and not (served.capabilities and served.capabilities.supports_tools):
+        raise InvalidRequestError(f"{served.model_id} does not support tools")
+
+
+def _refuse_generate(data: OllamaGenerateRequest) -> None:
+    _refuse_images(data.images)
+    if data.template:
+        raise InvalidRequestError(
+            "template is not supported: the model's own is used; render the prompt yourself and "
+            "send it with raw"
+        )
+    if data.context:
+        raise InvalidRequestError("context is not supported; send the conversation to /api/chat")
+    if data.raw and data.system:
+        raise InvalidRequestError("raw prompts are read as they stand; put the system text into it")
+
+
+def _refuse_images(*images: list[Any] | None) -> None:
+    if any(images):
+        raise InvalidRequestError("images are not supported: this model reads text only")
+
+
+def _turn(text: str, **fields: Any) -> OllamaPiece:
+    return OllamaChatPiece(message=OllamaTurn(content=text), **fields)
+
+
+def _text(text: str, **fields: Any) -> OllamaPiece:
+    return OllamaTextPiece(response=text, **fields)

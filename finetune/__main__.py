@@ -37,7 +37,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", type=Path, metavar="FILE.toml", help="default: the embedded")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE.toml", help="default: configs/default.toml"
+    )
     parser.add_argument(
         "--set",
         dest="overrides",

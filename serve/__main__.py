@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from serve import artifacts, config, keys
+from serve import artifacts, config, keys, tls
 from serve.errors import ServeError
 from serve.listen import listen, url
 
@@ -42,6 +42,8 @@ _FLAGS = {
     "host": "server.host",
     "port": "server.port",
     "api_key_file": "access.api_key_file",
+    "tls_cert": "access.tls_cert",
+    "tls_key": "access.tls_key",
     "context_length": "engine.context_length",
     "slots": "engine.slots",
     "kv_type": "engine.kv_type",
@@ -57,8 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = _settings(args)
         api_keys = keys.api_keys(settings, os.environ)
+        certificate = tls.certificate(settings.access)
         with _interruptible(), listen(settings.server.host, settings.server.port) as sock:
-            _run(settings, api_keys, sock)
+            _run(settings, api_keys, sock, certificate)
     except ServeError as error:
         return _refuse(error)
     except KeyboardInterrupt:
@@ -79,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=int, help="port, 0 for a free one (default: 8080)")
     add("--config", type=Path, metavar="FILE", help="TOML file; see serve/config.py")
     add("--api-key-file", metavar="FILE", help=f"one key a line; also ${keys.ENVIRONMENT_KEY}")
+    add("--tls-cert", metavar="FILE", help="PEM certificate chain; speaks HTTPS, with --tls-key")
+    add("--tls-key", metavar="FILE", help="PEM key of the certificate, without a passphrase")
     add("--context-length", type=int, metavar="N", help="tokens one request may use")
     add("--slots", type=int, metavar="N", help="answers decoded side by side")
     add("--kv-type", choices=("f16", "q8_0", "q4_0"), help="KV cache type (default: f16)")
@@ -96,12 +101,17 @@ def _settings(args: argparse.Namespace) -> Settings:
     return config.load(args.config, [*args.set, *flags])
 
 
-def _run(settings: Settings, api_keys: tuple[str, ...], sock: socket.socket) -> None:
+def _run(
+    settings: Settings,
+    api_keys: tuple[str, ...],
+    sock: socket.socket,
+    certificate: tls.Certificate | None,
+) -> None:
     choice = artifacts.choose(settings.model.file, os.environ)
     print(f"model: {choice.path} ({choice.reason})", file=sys.stderr)
     engine = _load(settings, choice.path)
     try:
-        _serve(engine, settings, api_keys, sock)
+        _serve(engine, settings, api_keys, sock, certificate)
     finally:
         engine.close()
 
@@ -117,7 +127,11 @@ def _load(settings: Settings, model: Path) -> Engine:
 
 
 def _serve(
-    engine: Engine, settings: Settings, api_keys: tuple[str, ...], sock: socket.socket
+    engine: Engine,
+    settings: Settings,
+    api_keys: tuple[str, ...],
+    sock: socket.socket,
+    certificate: tls.Certificate | None,
 ) -> None:
     from serve.app import create_app
     from serve.chat.errors import ChatError
@@ -128,7 +142,7 @@ def _serve(
     except ChatError as error:
         raise ServeError(f"{error}; replace it with --set model.template_file=FILE") from error
     grace = settings.server.shutdown_grace_seconds
-    server = Server(app, grace_seconds=grace, end_answers=engine.close)
+    server = Server(app, grace_seconds=grace, end_answers=engine.close, certificate=certificate)
     print(_banner(engine, settings, sock), file=sys.stderr, flush=True)
     server.run(sockets=[sock])
 
@@ -136,8 +150,9 @@ def _serve(
 def _banner(engine: Engine, settings: Settings, sock: socket.socket) -> str:
     info = engine.model_info
     name = settings.model.alias or Path(info.path).stem
+    scheme = "https" if settings.access.tls_cert else "http"
     return (
-        f"listening on {url(sock)} (model {name}, context {info.context_length} tokens, "
+        f"listening on {url(sock, scheme)} (model {name}, context {info.context_length} tokens, "
         f"{info.n_slots} slots, {settings.engine.kv_type} KV cache, {info.threads} threads)"
     )
 

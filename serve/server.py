@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from litestar import Litestar
 
+    from serve.tls import Certificate
+
 _LAST_RESORT_SECONDS = 5
 
 
@@ -27,7 +29,12 @@ class Server(uvicorn.Server):
     """
 
     def __init__(
-        self, app: Litestar, *, grace_seconds: int, end_answers: Callable[[], None]
+        self,
+        app: Litestar,
+        *,
+        grace_seconds: int,
+        end_answers: Callable[[], None],
+        certificate: Certificate | None = None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -37,6 +44,8 @@ class Server(uvicorn.Server):
                 server_header=False,
                 ws="none",
                 timeout_graceful_shutdown=grace_seconds + _LAST_RESORT_SECONDS,
+                ssl_certfile=certificate.chain if certificate else None,
+                ssl_keyfile=certificate.key if certificate else None,
             )
         )
         self._grace_seconds = grace_seconds

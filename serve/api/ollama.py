@@ -1,30 +1,36 @@
 """POST /api/chat, /api/generate and /api/embed: the part of Ollama's dialect that editors use."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from litestar import Request, Response, Router, post
 from litestar.params import JSONBody
 
-from serve.api import asked, ollama_models
+from serve.api import asked, ollama_history, ollama_models
 from serve.api.access import request_id
+from serve.api.chat_tools import Calling, PlacedCall, check_tools
 from serve.api.errors import InvalidRequestError
 from serve.api.generation import submit
 from serve.api.ollama_answer import HANDLERS, loaded, respond
 from serve.api.ollama_schemas import (
+    OllamaCalledFunction,
     OllamaChatPiece,
     OllamaChatRequest,
     OllamaGenerateRequest,
-    OllamaMessage,
     OllamaOptions,
     OllamaPiece,
     OllamaRequest,
     OllamaTextPiece,
+    OllamaToolCall,
     OllamaTurn,
 )
 from serve.api.prompts import fim_token_ids
 from serve.api.sampling import to_params
-from serve.api.served import Served, off_loop, served_by
+from serve.api.served import OFF_LOOP_CHARS, Served, off_loop, served_by
 from serve.chat.messages import for_template
+from serve.chat.tools import history
+from serve.chat.tools.grammar import grammar_for
 from serve.engine.engine import Generation
 from serve.engine.request import GenerationRequest
 
@@ -41,9 +47,17 @@ async def chat(
         return loaded(served, _turn, stream=data.stream)
     _refuse_chat(served, data)
     size = sum(len(each.content or "") for each in messages)
+    size += OFF_LOOP_CHARS if data.tools else 0
     token_ids = await off_loop(size, lambda: _read_chat(served, data))
     generation = _start(served, data, token_ids, request_id(request.scope), fim=False)
-    return await respond(request, served, generation, _turn, stream=data.stream)
+    return await respond(
+        request,
+        served,
+        generation,
+        _turn,
+        stream=data.stream,
+        calling=_calling(served, data.tools or []),
+    )
 
 
 @post("/api/generate", status_code=200)
@@ -109,8 +123,16 @@ def _start(
 
 
 def _read_chat(served: Served, data: OllamaChatRequest) -> list[int]:
-    messages = [_message(each) for each in data.messages or []]
-    return _render(served, data, messages, tools=data.tools)
+    messages = for_template(ollama_history.plain(data.messages or []))
+    completed = history.complete(messages, served.chat_template())
+    return _render(served, data, completed, tools=data.tools)
+
+
+def _calling(served: Served, tools: Sequence[dict[str, Any]]) -> Calling | None:
+    if not tools:
+        return None
+    names = [tool["function"]["name"] for tool in tools]
+    return Calling(grammar=grammar_for(served.chat_template(), names), parallel=True)
 
 
 def _read_prompt(served: Served, data: OllamaGenerateRequest) -> list[int]:
@@ -126,28 +148,13 @@ def _read_prompt(served: Served, data: OllamaGenerateRequest) -> list[int]:
 def _render(
     served: Served,
     data: OllamaRequest,
-    messages: list[dict[str, Any]],
+    messages: Sequence[dict[str, Any]],
     *,
     tools: list[dict[str, Any]] | None = None,
 ) -> list[int]:
     variables = {} if data.think is None else {"enable_thinking": False}
-    rendered = served.chat_template().render(
-        for_template(messages), tools=tools, variables=variables
-    )
-    return served.tokenize_rendered(rendered)
-
-
-def _message(message: OllamaMessage) -> dict[str, Any]:
-    """Name the fields as templates do."""
-    plain = {
-        "role": message.role,
-        "content": message.content,
-        "reasoning_content": message.thinking,
-        "tool_calls": message.tool_calls,
-        "tool_call_id": message.tool_call_id,
-        "name": message.tool_name,
-    }
-    return {name: value for name, value in plain.items() if value is not None}
+    template = served.chat_template()
+    return served.tokenize_rendered(template.render(messages, tools=tools, variables=variables))
 
 
 def _refuse(data: OllamaRequest) -> None:
@@ -174,6 +181,7 @@ def _refuse_chat(served: Served, data: OllamaChatRequest) -> None:
             f"messages holds {len(messages)} entries; it must be {limit} at most"
         )
     _refuse_images(*(each.images for each in messages))
+    check_tools(data.tools or [])
     if data.tools and not (served.capabilities and served.capabilities.supports_tools):
         raise InvalidRequestError(f"{served.model_id} does not support tools")
 
@@ -196,9 +204,16 @@ def _refuse_images(*images: list[Any] | None) -> None:
         raise InvalidRequestError("images are not supported: this model reads text only")
 
 
-def _turn(text: str, **fields: Any) -> OllamaPiece:
-    return OllamaChatPiece(message=OllamaTurn(content=text), **fields)
+def _turn(text: str, calls: Sequence[PlacedCall], **fields: Any) -> OllamaPiece:
+    wanted = [_call(call) for call in calls] or msgspec.UNSET
+    return OllamaChatPiece(message=OllamaTurn(content=text, tool_calls=wanted), **fields)
 
 
-def _text(text: str, **fields: Any) -> OllamaPiece:
+def _call(call: PlacedCall) -> OllamaToolCall:
+    arguments = msgspec.json.decode(call.arguments)
+    function = OllamaCalledFunction(index=call.index, name=call.name, arguments=arguments)
+    return OllamaToolCall(id=call.id, function=function)
+
+
+def _text(text: str, _calls: Sequence[PlacedCall], **fields: Any) -> OllamaPiece:
     return OllamaTextPiece(response=text, **fields)

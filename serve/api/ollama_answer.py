@@ -14,6 +14,7 @@ from litestar import Response
 from litestar.exceptions import HTTPException
 
 from serve.api import logprobs
+from serve.api.chat_tools import AnswerReader
 from serve.api.disconnect import unless_disconnected
 from serve.api.errors import describe
 from serve.api.generation import Outcome, collect_all, merged
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from litestar import Request
 
     from serve.api.chat_schemas import LogprobEntry
+    from serve.api.chat_tools import Calling, PlacedCall
     from serve.api.served import Served
     from serve.engine.engine import Generation
     from serve.engine.request import TokenLogprob
@@ -35,9 +37,9 @@ MEDIA_TYPE = "application/x-ndjson"
 
 
 class Shape(Protocol):
-    """Makes the piece of a dialect out of its text and the fields that all pieces have."""
+    """Makes a piece of chat or text out of content, calls and the fields that all pieces have."""
 
-    def __call__(self, text: str, **fields: Any) -> OllamaPiece:
+    def __call__(self, text: str, calls: Sequence[PlacedCall], /, **fields: Any) -> OllamaPiece:
         """Return the piece."""
 
 
@@ -48,18 +50,20 @@ async def respond(
     shape: Shape,
     *,
     stream: bool | None,
+    calling: Calling | None = None,
 ) -> Response[Any]:
     """Return the answer, as a stream unless the client asked for none."""
+    reader = AnswerReader(calling)
     if stream is not False:
-        pieces = _pieces(served, generation, shape)
+        pieces = _pieces(served, generation, shape, reader)
         return AnswerStream(_lines(pieces), [generation], MEDIA_TYPE)
     [outcome] = await unless_disconnected(request, collect_all([generation]))
-    return Response(_last(served, shape, outcome))
+    return Response(_last(served, shape, outcome, reader.read_whole(outcome)))
 
 
 def loaded(served: Served, shape: Shape, *, stream: bool | None) -> Response[Any]:
     """Answer a request that only asks for the model: it is there, always."""
-    piece = shape(text="", **_stamp(served), done=True, done_reason="load")
+    piece = shape("", [], **_stamp(served), done=True, done_reason="load")
     if stream is False:
         return Response(piece)
     return Response(_line(piece), media_type=MEDIA_TYPE)
@@ -85,22 +89,23 @@ HANDLERS: dict[int | type[Exception], Callable[..., Response[Any]]] = {
 
 
 async def _pieces(
-    served: Served, generation: Generation, shape: Shape
+    served: Served, generation: Generation, shape: Shape, reader: AnswerReader
 ) -> AsyncGenerator[OllamaPiece, None]:
-    """Yield text as it comes, an empty piece to keep a silent line open, and the figures."""
+    """Yield content and calls, an empty piece to keep a silent line open, then the figures."""
     events = merged([generation], ping_seconds=served.settings.server.ping_seconds)
     async with aclosing(events):
         async for item in events:
             if item is None:
-                yield shape(text="", **_stamp(served), done=False)
+                yield shape("", [], **_stamp(served), done=False)
                 continue
             _, event = item
+            read = reader.read(event)
             if isinstance(event, Finished):
                 end = Outcome(text="", token_ids=[], logprobs=[], finished=event)
-                yield _last(served, shape, end)
-            elif event.text or event.logprobs:
+                yield _last(served, shape, end, read)
+            elif read or event.logprobs:
                 marks = _logprobs(event.logprobs)
-                yield shape(text=event.text, **_stamp(served), done=False, logprobs=marks)
+                yield shape(*_parted(read), **_stamp(served), done=False, logprobs=marks)
 
 
 async def _lines(pieces: AsyncGenerator[OllamaPiece, None]) -> AsyncGenerator[bytes, None]:
@@ -112,12 +117,14 @@ async def _lines(pieces: AsyncGenerator[OllamaPiece, None]) -> AsyncGenerator[by
             yield _line(OllamaError(describe(error).body.message))
 
 
-def _last(served: Served, shape: Shape, outcome: Outcome) -> OllamaPiece:
+def _last(
+    served: Served, shape: Shape, outcome: Outcome, read: Sequence[str | PlacedCall]
+) -> OllamaPiece:
     finished = outcome.finished
     times = finished.timings
     total = times.queue_seconds + times.prompt_seconds + times.predicted_seconds
     return shape(
-        text=outcome.text,
+        *_parted(read),
         **_stamp(served),
         done=True,
         done_reason="length" if finished.reason is FinishReason.LENGTH else "stop",
@@ -131,7 +138,13 @@ def _last(served: Served, shape: Shape, outcome: Outcome) -> OllamaPiece:
     )
 
 
-def _stamp(served: Served) -> dict[str, str]:
+def _parted(read: Sequence[str | PlacedCall]) -> tuple[str, list[PlacedCall]]:
+    """Tell content and calls apart: here both stand in one piece."""
+    text = "".join(piece for piece in read if isinstance(piece, str))
+    return text, [piece for piece in read if not isinstance(piece, str)]
+
+
+def _stamp(served: Served) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     return {"model": served.model_id, "created_at": now}
 

@@ -93,11 +93,27 @@ class OllamaPiece(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: list[LogprobEntry] | UnsetType = UNSET
 
 
+class OllamaCalledFunction(msgspec.Struct, frozen=True, kw_only=True):
+    """The call's number within the answer, the tool's name, and its arguments as an object."""
+
+    index: int
+    name: str
+    arguments: dict[str, Any]
+
+
+class OllamaToolCall(msgspec.Struct, frozen=True, kw_only=True):
+    """What the model wants called."""
+
+    id: str
+    function: OllamaCalledFunction
+
+
 class OllamaTurn(msgspec.Struct, frozen=True, kw_only=True):
     """The assistant's turn, or a piece of it."""
 
     content: str
     role: Literal["assistant"] = "assistant"
+    tool_calls: list[OllamaToolCall] | UnsetType = UNSET
 
 
 class OllamaChatPiece(OllamaPiece, frozen=True, kw_only=True):

@@ -13,7 +13,8 @@ CHAT = {"model": "any", "messages": [{"role": "user", "content": "hi"}]}
 PROMPT = {"model": "any", "prompt": "hi"}
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'clown' %}"
-    "{{ raise_exception('no clowns') }}{% endif %}[{{ m.role }}]{{ m.content }}\n{% endfor %}"
+    "{{ raise_exception('no clowns') }}{% endif %}[{{ m.role }}{% if m.name %}"
+    ":{{ m.name }}{% endif %}]{{ m.content }}\n{% endfor %}"
     "{% if tools %}TOOLS {{ tools | tojson }}\n{% endif %}[assistant]"
 )
 NO_FIM = dict.fromkeys(("fim_pre_token_id", "fim_suf_token_id", "fim_mid_token_id"))
@@ -205,17 +206,63 @@ def test_too_many_messages_are_refused(serving):
     )
 
 
-def test_a_tool_result_and_its_call_reach_the_template(live):
-    call = {"function": {"name": "add", "arguments": {"a": 1}}}
+TOOLS = [{"type": "function", "function": {"name": "add"}}]
+CALL = {"function": {"name": "add", "arguments": {"a": 1}}}
+
+
+def test_calls_and_results_without_ids_reach_the_template(live):
     messages = [
-        {"role": "user", "content": "1+1?"},
-        {"role": "assistant", "tool_calls": [call]},
+        {"role": "user", "content": "1+1? 1+2?"},
+        {"role": "assistant", "tool_calls": [CALL, CALL]},
         {"role": "tool", "tool_name": "add", "content": "2"},
+        {"role": "tool", "content": "3"},
     ]
-    tools = [{"type": "function", "function": {"name": "add"}}]
-    assert post(live, "/api/chat", {"messages": messages, "tools": tools}).status_code == 200
-    assert "[tool]2" in prompt_of(live)
+    body = {"messages": messages, "tools": TOOLS}
+    assert post(live, "/api/chat", body).status_code == 200
+    assert "[tool:add]2\n[tool:add]3" in prompt_of(live)
     assert 'TOOLS [{"type": "function"' in prompt_of(live)
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ({"role": "tool", "content": "2"}, "messages.0.tool_call_id"),
+        ({"role": "assistant", "tool_calls": [{"function": {}}]}, "function.name"),
+        ({"role": "assistant", "tool_calls": [{"id": 3, **CALL}]}, "messages.0.tool_calls.0.id"),
+    ],
+)
+def test_a_history_that_makes_no_sense_is_a_400(live, message, said):
+    assert said in refusal(post(live, "/api/chat", {"messages": [message], "tools": TOOLS}))
+
+
+def test_a_tool_without_a_name_is_refused(live):
+    assert "tools.0.function.name" in refusal(post(live, "/api/chat", CHAT, tools=[{}]))
+
+
+def test_calls_come_as_objects_streamed_and_whole(live):
+    live.engine.script.pieces = [
+        "On it. ",
+        "<tool_",
+        'call>{"name": "add", "argu',
+        'ments": {"a": 1}}',
+    ]
+    live.engine.script.pieces.append("</tool_call>")
+    whole = post(live, "/api/chat", CHAT, tools=TOOLS, stream=False).json()
+    assert whole["message"]["content"].strip() == "On it."
+    [call] = whole["message"]["tool_calls"]
+    assert call["function"] == {"index": 0, "name": "add", "arguments": {"a": 1}}
+    pieces = lines(post(live, "/api/chat", CHAT, tools=TOOLS))
+    assert "".join(piece["message"]["content"] for piece in pieces).strip() == "On it."
+    [streamed] = [c for piece in pieces for c in piece["message"].get("tool_calls", [])]
+    assert streamed["function"] == call["function"]
+    assert pieces[-1]["done_reason"] == "stop"
+
+
+def test_what_looks_like_a_call_is_content_when_no_tool_was_offered(live):
+    live.engine.script.pieces = ['<tool_call>{"name": "add", "arguments": {}}</tool_call>']
+    message = post(live, "/api/chat", CHAT, stream=False).json()["message"]
+    assert message["content"].startswith("<tool_call>")
+    assert "tool_calls" not in message
 
 
 def test_tools_are_refused_where_the_template_has_none(serving):

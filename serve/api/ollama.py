@@ -204,7 +204,7 @@ def _refuse_images(*images: list[Any] | None) -> None:
         raise InvalidRequestError("images are not supported: this model reads text only")
 
 
-def _turn(text: str, calls: Sequence[PlacedCall], **fields: Any) -> OllamaPiece:
+def _turn(text: str, calls: Sequence[PlacedCall], /, **fields: Any) -> OllamaPiece:
     wanted = [_call(call) for call in calls] or msgspec.UNSET
     return OllamaChatPiece(message=OllamaTurn(content=text, tool_calls=wanted), **fields)
 
@@ -215,5 +215,5 @@ def _call(call: PlacedCall) -> OllamaToolCall:
     return OllamaToolCall(id=call.id, function=function)
 
 
-def _text(text: str, _calls: Sequence[PlacedCall], **fields: Any) -> OllamaPiece:
+def _text(text: str, _calls: Sequence[PlacedCall], /, **fields: Any) -> OllamaPiece:
     return OllamaTextPiece(response=text, **fields)

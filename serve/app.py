@@ -16,6 +16,7 @@ from litestar.datastructures import State
 from litestar.openapi import OpenAPIConfig
 
 from serve.api import (
+    anthropic,
     chat,
     completions,
     fim,
@@ -58,6 +59,7 @@ ROUTES: list[ControllerRouterHandler] = [
     native_text.detokenize,
     native_completion.completion,
     native_completion.infill,
+    anthropic.router,
     ollama.router,
 ]
 

@@ -111,6 +111,16 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     top_logprobs: int = 20  # OpenAI's own bound
 
 
+class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How dialects are read.
+
+    `normalise_nonces`: take the `cch=` value that Claude Code draws anew for each call, at the
+    very start of its prompt, for a constant one; as sent it would defeat the prefix cache.
+    """
+
+    normalise_nonces: bool = True
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole tree: one table of the TOML file each."""
 
@@ -120,6 +130,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sampling: SamplingSettings = SamplingSettings()
     access: AccessSettings = AccessSettings()
     limits: LimitSettings = LimitSettings()
+    api: ApiSettings = ApiSettings()
 
 
 def load(path: Path | None = None, overrides: Iterable[str] = ()) -> Settings:

@@ -59,7 +59,11 @@ async def read(served: Served, data: ChatRequest) -> list[int]:
 
 async def start(served: Served, data: ChatRequest, name: str) -> list[Generation]:
     """Read and submit; every refusal happens here, before any header."""
-    token_ids = await read(served, data)
+    return begin(served, data, await read(served, data), name)
+
+
+def begin(served: Served, data: ChatRequest, token_ids: list[int], name: str) -> list[Generation]:
+    """Submit a prompt that has been read."""
     limits = served.settings.limits
     n = asked.choices(data.n, limits)
     limit = asked.max_tokens(data.max_completion_tokens, data.max_tokens, data.n_predict)

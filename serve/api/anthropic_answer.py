@@ -1,0 +1,219 @@
+"""Shape what the engine generates as an Anthropic message, whole or as events, and its errors.
+
+    message_start  (content_block_start  content_block_delta*  content_block_stop)*
+    message_delta  message_stop,  with `ping` wherever there is nothing else to say
+
+Knows nothing of how the prompt came about.
+"""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from litestar import Response
+from litestar.exceptions import HTTPException
+
+from serve.api.anthropic_schemas import (
+    AnthropicError,
+    AnthropicErrorBody,
+    AnthropicUsage,
+    MessageBody,
+    TextBlock,
+    ToolUseBlock,
+)
+from serve.api.chat_tools import AnswerReader, Calling, PlacedCall
+from serve.api.disconnect import unless_disconnected
+from serve.api.errors import describe
+from serve.api.generation import collect, merged
+from serve.api.sse import AnswerStream
+from serve.engine.errors import PromptTooLongError
+from serve.engine.request import Finished
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
+
+    from litestar import Request
+
+    from serve.api.served import Served
+    from serve.engine.engine import Generation
+
+    Event = dict[str, Any]
+
+_STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+_ERROR_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "not_found_error",
+    413: "request_too_large",
+    429: "rate_limit_error",
+    503: "overloaded_error",
+}
+
+
+async def respond(
+    request: Request[Any, Any, Any],
+    served: Served,
+    generation: Generation,
+    calling: Calling | None,
+    *,
+    num_prompt_tokens: int | None,
+) -> Response[MessageBody]:
+    """Return the answer; given `num_prompt_tokens`, as a stream, whose first event has it."""
+    reader = AnswerReader(calling)
+    if num_prompt_tokens is not None:
+        frames = _frames(_events(served, generation, reader, num_prompt_tokens))
+        return AnswerStream(frames, [generation], "text/event-stream")
+    try:
+        outcome = await unless_disconnected(request, collect(generation))
+    finally:
+        generation.cancel()
+    content = _blocks(reader.read_whole(outcome))
+    reason, sequence = _ending(reader, outcome.finished)
+    return Response(
+        MessageBody(
+            id=_new_id(),
+            model=served.model_id,
+            content=content,
+            usage=_usage(outcome.finished),
+            stop_reason=reason,
+            stop_sequence=sequence,
+        )
+    )
+
+
+def refuse(request: Request[Any, Any, Any], error: Exception) -> Response[AnthropicError]:
+    """Return an error as this dialect spells it; an exception handler."""
+    failure = describe(error)
+    if failure.status >= 500:
+        request.app.state.log_error(request, error)
+    return Response(
+        _envelope(error),
+        status_code=failure.status,
+        headers=dict(failure.headers),
+        media_type="application/json",
+    )
+
+
+HANDLERS: Mapping[int | type[Exception], Callable[..., Response[Any]]] = {
+    Exception: refuse,
+    HTTPException: refuse,
+}
+
+
+def _envelope(error: Exception) -> AnthropicError:
+    failure = describe(error)
+    other = "api_error" if failure.status >= 500 else "invalid_request_error"
+    message = failure.body.message
+    if isinstance(error, PromptTooLongError):
+        # Claude Code looks for these words and then shortens the conversation.
+        counts = f"{error.num_prompt_tokens} tokens > {error.context_length} maximum"
+        message = f"prompt is too long: {counts}; {message}"
+    kind = _ERROR_TYPES.get(failure.status, other)
+    return AnthropicError(error=AnthropicErrorBody(type=kind, message=message))
+
+
+def _blocks(pieces: Iterable[str | PlacedCall]) -> list[TextBlock | ToolUseBlock]:
+    blocks: list[TextBlock | ToolUseBlock] = []
+    for piece in pieces:
+        if isinstance(piece, PlacedCall):
+            arguments = msgspec.Raw(piece.arguments.encode())
+            blocks.append(ToolUseBlock(id=piece.id, name=piece.name, input=arguments))
+        elif piece:
+            blocks.append(TextBlock(text=piece))
+    return blocks
+
+
+def _usage(finished: Finished) -> AnthropicUsage:
+    return AnthropicUsage(
+        input_tokens=finished.num_prompt_tokens - finished.num_cached_tokens,
+        cache_read_input_tokens=finished.num_cached_tokens,
+        output_tokens=finished.num_completion_tokens,
+    )
+
+
+def _ending(reader: AnswerReader, finished: Finished) -> tuple[str, str | None]:
+    """Return why the answer ended, and the stop sequence if it was one."""
+    reason = _STOP_REASONS[reader.finish_reason(finished)]
+    if reason == "end_turn" and finished.stop_text is not None:
+        return "stop_sequence", finished.stop_text
+    return reason, None
+
+
+async def _frames(events: AsyncGenerator[Event, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(events):
+        try:
+            async for event in events:
+                yield _frame(event["type"], event)
+        except Exception as error:  # noqa: BLE001  # headers are out: this is the error's last way
+            yield _frame("error", _envelope(error))
+
+
+def _frame(name: str, body: Event | msgspec.Struct) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), msgspec.json.encode(body))
+
+
+async def _events(
+    served: Served, generation: Generation, reader: AnswerReader, num_prompt_tokens: int
+) -> AsyncGenerator[Event, None]:
+    usage = AnthropicUsage(input_tokens=num_prompt_tokens, output_tokens=0)
+    message = MessageBody(id=_new_id(), model=served.model_id, content=[], usage=usage)
+    yield {"type": "message_start", "message": message}
+    blocks = _BlockEvents()
+    items = merged([generation], ping_seconds=served.settings.server.ping_seconds)
+    async with aclosing(items):
+        async for item in items:
+            if item is None:
+                yield {"type": "ping"}
+                continue
+            event = item[1]
+            for piece in reader.read(event):
+                for each in blocks.add(piece):
+                    yield each
+            if isinstance(event, Finished):
+                for each in blocks.close():
+                    yield each
+                reason, sequence = _ending(reader, event)
+                ending = {"stop_reason": reason, "stop_sequence": sequence}
+                yield {"type": "message_delta", "delta": ending, "usage": _usage(event)}
+    yield {"type": "message_stop"}
+
+
+class _BlockEvents:
+    """Opens and closes blocks around what comes: text goes on in one, a call has its own."""
+
+    def __init__(self) -> None:
+        self._index = 0
+        self._is_open = False
+
+    def add(self, piece: str | PlacedCall) -> Iterator[Event]:
+        """Yield the events of a piece."""
+        if isinstance(piece, PlacedCall):
+            yield from self.close()
+            yield self._start({"type": "tool_use", "id": piece.id, "name": piece.name, "input": {}})
+            yield self._delta({"type": "input_json_delta", "partial_json": piece.arguments})
+            yield from self.close()
+        else:
+            if not self._is_open:
+                yield self._start({"type": "text", "text": ""})
+            yield self._delta({"type": "text_delta", "text": piece})
+
+    def close(self) -> Iterator[Event]:
+        """Yield the end of the block that is open, if one is."""
+        if self._is_open:
+            yield {"type": "content_block_stop", "index": self._index}
+            self._index += 1
+            self._is_open = False
+
+    def _start(self, block: Event) -> Event:
+        self._is_open = True
+        return {"type": "content_block_start", "index": self._index, "content_block": block}
+
+    def _delta(self, delta: Event) -> Event:
+        return {"type": "content_block_delta", "index": self._index, "delta": delta}
+
+
+def _new_id() -> str:
+    return f"msg_{secrets.token_hex(12)}"

@@ -1,0 +1,106 @@
+"""The Anthropic dialect as types. Fields a client sends beyond these are ignored."""
+
+from typing import Any, Literal
+
+import msgspec
+
+
+class AnthropicMessage(msgspec.Struct, kw_only=True):
+    """One turn. `content` is text or a list of blocks."""
+
+    role: str
+    content: str | list[dict[str, Any]]
+
+
+class ToolChoice(msgspec.Struct, kw_only=True):
+    """`auto`, `none`, `any`, or `tool` with its name."""
+
+    type: str
+    name: str | None = None
+    disable_parallel_tool_use: bool | None = None
+
+
+class Thinking(msgspec.Struct, kw_only=True):
+    """Whether the model may think first; how much is not limited."""
+
+    type: str
+
+
+class CountRequest(msgspec.Struct, kw_only=True):
+    """A prompt. `model` is not checked: clients send names of their own."""
+
+    messages: list[AnthropicMessage]
+    model: str | None = None
+    system: str | list[dict[str, Any]] | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: ToolChoice | None = None
+    thinking: Thinking | None = None
+
+
+class MessagesRequest(CountRequest, kw_only=True):
+    """A prompt to answer."""
+
+    max_tokens: int
+    stream: bool | None = None
+    stop_sequences: list[str] | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+
+
+class TextBlock(msgspec.Struct, frozen=True, kw_only=True):
+    """A piece of text."""
+
+    text: str
+    type: Literal["text"] = "text"
+
+
+class ToolUseBlock(msgspec.Struct, frozen=True, kw_only=True):
+    """A call. `input` is a JSON object."""
+
+    id: str
+    name: str
+    input: Any
+    type: Literal["tool_use"] = "tool_use"
+
+
+class AnthropicUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """Token counts; `input_tokens` leaves out those that were already in the KV cache."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+
+
+class MessageBody(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer; in a stream's first event one without content and reason."""
+
+    id: str
+    model: str
+    content: list[TextBlock | ToolUseBlock]
+    usage: AnthropicUsage
+    stop_reason: str | None = None
+    stop_sequence: str | None = None
+    type: Literal["message"] = "message"
+    role: Literal["assistant"] = "assistant"
+
+
+class CountBody(msgspec.Struct, frozen=True, kw_only=True):
+    """How long a prompt is."""
+
+    input_tokens: int
+
+
+class AnthropicErrorBody(msgspec.Struct, frozen=True, kw_only=True):
+    """What went wrong."""
+
+    type: str
+    message: str
+
+
+class AnthropicError(msgspec.Struct, frozen=True, kw_only=True):
+    """What a client gets instead of an answer."""
+
+    error: AnthropicErrorBody
+    type: Literal["error"] = "error"

@@ -48,20 +48,18 @@ class MessagesRequest(CountRequest, kw_only=True):
     top_k: int | None = None
 
 
-class TextBlock(msgspec.Struct, frozen=True, kw_only=True):
+class TextBlock(msgspec.Struct, frozen=True, kw_only=True, tag="text"):
     """A piece of text."""
 
     text: str
-    type: Literal["text"] = "text"
 
 
-class ToolUseBlock(msgspec.Struct, frozen=True, kw_only=True):
+class ToolUseBlock(msgspec.Struct, frozen=True, kw_only=True, tag="tool_use"):
     """A call. `input` is a JSON object."""
 
     id: str
     name: str
     input: Any
-    type: Literal["tool_use"] = "tool_use"
 
 
 class AnthropicUsage(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from clients.bench.counts import Counts, count
 from clients.errors import ClientError
 
 if TYPE_CHECKING:
@@ -28,14 +29,24 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """What one request saw, in seconds since it was sent.
 
     `piece_seconds` has one entry for each piece of text. `error` is the kind of failure, or
-    `cancelled` where the session gave up on purpose.
+    `cancelled` where the session gave up on purpose. `num_tokens` counts pieces where the server
+    counts nothing; the prompt's counts are None there. `num_read_tokens` are those of the prompt
+    that no cache held.
     """
 
     label: str
     total_seconds: float
     piece_seconds: tuple[float, ...]
     num_tokens: int
+    num_prompt_tokens: int | None = None
+    num_read_tokens: int | None = None
+    text: str = ""
     error: str | None = None
+
+    @property
+    def first_token_seconds(self) -> float:
+        """When the first text came; of an answer without text, when it was over."""
+        return self.piece_seconds[0] if self.piece_seconds else self.total_seconds
 
 
 async def closed_loop(
@@ -84,13 +95,15 @@ async def open_loop(
 
 async def one(client: AsyncClient, ask: Ask) -> Measured:
     """Send one request; a failure is a measurement too."""
-    pieces: list[float] = []
-    num_tokens = 0
+    pieces: list[tuple[float, str]] = []
+    counts = Counts()
     error = None
     started = time.perf_counter()
     try:
         async with asyncio.timeout(ask.cancel_after_seconds):
-            num_tokens = await _read(client, ask, lambda: pieces.append(time.perf_counter()))
+            counts = await _read(
+                client, ask, lambda text: pieces.append((time.perf_counter(), text))
+            )
     except TimeoutError:
         error = "cancelled"
     except ClientError as failure:
@@ -98,19 +111,22 @@ async def one(client: AsyncClient, ask: Ask) -> Measured:
     return Measured(
         label=ask.label,
         total_seconds=time.perf_counter() - started,
-        piece_seconds=tuple(at - started for at in pieces),
-        num_tokens=num_tokens or len(pieces),
+        piece_seconds=tuple(at - started for at, _ in pieces),
+        num_tokens=counts.num_tokens or len(pieces),
+        num_prompt_tokens=counts.num_prompt_tokens,
+        num_read_tokens=counts.num_read_tokens,
+        text="".join(text for _, text in pieces),
         error=error,
     )
 
 
-async def _read(client: AsyncClient, ask: Ask, on_piece: Callable[[], None]) -> int:
-    """Read an answer; return its tokens as the server counts them, 0 where it does not."""
+async def _read(client: AsyncClient, ask: Ask, on_piece: Callable[[str], None]) -> Counts:
+    """Read an answer; return the server's counts."""
     async with await _send(client, ask) as stream:
         async for chunk in stream:
             if chunk.text:
-                on_piece()
-    return stream.usage.completion_tokens if stream.usage else 0
+                on_piece(chunk.text)
+    return count(stream.usage, stream.timings)
 
 
 async def _send(
@@ -118,7 +134,7 @@ async def _send(
 ) -> AsyncStream[wire.ChatChunk] | AsyncStream[wire.Completion] | AsyncStream[wire.Infill]:
     options: Options = {"max_tokens": ask.max_tokens, "temperature": 0.0}
     if ask.kind == "chat":
-        return await client.stream_chat(ask.prompt, **options)
+        return await client.stream_chat(ask.messages or ask.prompt, **options)
     if ask.kind == "fim":
         return await client.stream_fim(ask.prompt, ask.suffix, **options)
     return await client.stream_complete(ask.prompt, suffix=ask.suffix or None, **options)

@@ -33,16 +33,17 @@ WORDS = (
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One request. `label` groups it in the summary.
+    """One request. `label` groups it in the summary; `messages` is a chat's whole history.
 
     `at_seconds` and `cancel_after_seconds` are for recorded sessions: when it was sent, and how
     long after that the editor gave up on it.
     """
 
     kind: Literal["chat", "complete", "fim"]
-    prompt: str
+    prompt: str = ""
     suffix: str = ""
     max_tokens: int = 64
+    messages: tuple[dict[str, str], ...] = ()
     label: str = "all"
     at_seconds: float = 0.0
     cancel_after_seconds: float | None = None
@@ -101,27 +102,27 @@ def _chat(number: int, seed: int) -> Ask:
 
 def _long_prompt(number: int, seed: int) -> Ask:
     beginning = f"# module {seed}.{number}\n"
-    return Ask(kind="complete", prompt=beginning + _code(number, seed, 75), max_tokens=16)
+    return Ask(kind="complete", prompt=beginning + code(number, seed, 75), max_tokens=16)
 
 
 def _shared_prefix(number: int, seed: int) -> Ask:
     question = f"\n# {number}: a function that uses {_draw(number, seed).choice(WORDS)}\ndef "
-    return Ask(kind="complete", prompt=_code(0, seed, 75) + question, max_tokens=16)
+    return Ask(kind="complete", prompt=code(0, seed, 75) + question, max_tokens=16)
 
 
 def _fim(number: int, seed: int) -> Ask:
-    before = f"# {seed}.{number}\n" + _code(number, seed, 3) + "\n\ndef largest(values):\n    "
+    before = f"# {seed}.{number}\n" + code(number, seed, 3) + "\n\ndef largest(values):\n    "
     return Ask(kind="fim", prompt=before, suffix="\n    return best\n", max_tokens=16)
 
 
 def _mixed(number: int, seed: int) -> Ask:
     if number % 4 == 0:
         return msgspec.structs.replace(_long_prompt(number, seed), label="long")
-    prompt = f"# {seed}.{number}\n{_code(number, seed, 2)}\n\ndef "
+    prompt = f"# {seed}.{number}\n{code(number, seed, 2)}\n\ndef "
     return Ask(kind="complete", prompt=prompt, max_tokens=16, label="short")
 
 
-def _code(number: int, seed: int, num_functions: int) -> str:
+def code(number: int, seed: int | str, num_functions: int) -> str:
     """Return plausible code, about 25 tokens a function."""
     draw = _draw(number, seed)
     functions = []
@@ -131,5 +132,5 @@ def _code(number: int, seed: int, num_functions: int) -> str:
     return "\n".join(functions)
 
 
-def _draw(number: int, seed: int) -> random.Random:
+def _draw(number: int, seed: int | str) -> random.Random:
     return random.Random(f"{seed}/{number}")  # noqa: S311  # load, not secrets

@@ -1,4 +1,7 @@
-"""`bench`: put a server under load and write how long its users waited."""
+"""`bench`: put a server under load and write how long its users waited.
+
+Several servers at a time are `side_by_side`'s; this file only sends them there.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from clients import DEFAULT_BASE_URL
 from clients.bench.scenarios import SCENARIOS
+from clients.commands import side_by_side
 from clients.commands.connection import add_server_flags, async_client, connected
+from clients.commands.flags import refuse, require_positive
 from clients.commands.progress import progress
 from clients.commands.terminal import note, write_json
-from clients.errors import ClientError, UsageError
+from clients.errors import ClientError
 
 if TYPE_CHECKING:
     import argparse
@@ -21,57 +25,67 @@ if TYPE_CHECKING:
 
     from clients.async_client import AsyncClient
     from clients.bench.load import Measured
+    from clients.bench.load_report import Report
     from clients.bench.scenarios import Ask
-    from clients.bench.summary import Spread, Summary
 
 EXAMPLES = """\
 examples:
   python -m clients bench --scenario mixed --requests 32 --users 4
   python -m clients bench --rate 0.5 --json
   python -m clients bench --replay session.jsonl
+  python -m clients bench --compare ours=http://127.0.0.1:8080 --compare theirs=http://127.0.0.1:8081
+  python -m clients bench --present --model model.gguf --rounds 5
+  python -m clients bench --model model.gguf \\
+      --serve 'edgesmith=python -m serve --model {model} --port {port}' \\
+      --serve 'llama-server=llama-server -m {model} --port {port} -c 8192'
 """
 
-
-class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole run. `arrivals` says how requests came; `wall_seconds` is the run's length."""
-
-    base_url: str
-    model: str | None
-    scenario: str
-    arrivals: str
-    seed: int
-    wall_seconds: float
-    groups: list[Summary]
+OF_ONE_SERVER = {
+    "scenario": "chat",
+    "replay": None,
+    "requests": 16,
+    "users": 1,
+    "rate": None,
+    "max_first_token": 2.0,
+    "max_inter_token": 0.2,
+    "base_url": DEFAULT_BASE_URL,
+}
+"""Flags that mean nothing side by side, and their defaults."""
 
 
 def add_parser(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags."""
     listing = "; ".join(f"{name}: {phrase}" for name, phrase in SCENARIOS.items())
+    parser.set_defaults(**OF_ONE_SERVER)
     add = parser.add_argument
-    add("--scenario", choices=SCENARIOS, default="chat", help=listing)
+    add("--json", action="store_true", help="write the result as JSON")
+    add("--seed", type=int, metavar="N", help="which requests (default: 0; of several: the time)")
+    add = parser.add_argument_group("load on one server").add_argument
+    add("--scenario", choices=SCENARIOS, help=f"default: chat; {listing}")
     add(
         "--replay",
         type=Path,
         metavar="FILE",
         help="a recorded session instead: one JSON object a line with kind, prompt, suffix, "
-        "max_tokens, at_seconds, cancel_after_seconds",
+        "messages, max_tokens, at_seconds, cancel_after_seconds",
     )
-    add("--requests", type=int, default=16, metavar="N", help="default: %(default)s")
-    add("--users", type=int, default=1, metavar="N", help="users who ask in turn (default: 1)")
+    add("--requests", type=int, metavar="N", help="default: 16")
+    add("--users", type=int, metavar="N", help="users who ask in turn (default: 1)")
     add("--rate", type=float, metavar="R", help="instead of users: Poisson arrivals a second")
-    add("--seed", type=int, default=0, metavar="N", help="which requests (default: 0)")
-    add("--max-first-token", type=float, default=2.0, metavar="S", help="for goodput: 2 s")
-    add("--max-inter-token", type=float, default=0.2, metavar="S", help="for goodput: 0.2 s")
-    add("--json", action="store_true", help="write the report as JSON")
+    add("--max-first-token", type=float, metavar="S", help="for goodput: 2 s")
+    add("--max-inter-token", type=float, metavar="S", help="for goodput: 0.2 s")
+    side_by_side.add_flags(parser)
     add_server_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the load; status 1 when no request was answered."""
-    for name in ("requests", "users", "rate"):
-        value = getattr(args, name)
-        if value is not None and value <= 0:
-            raise UsageError(f"--{name} is {value}; it must be above 0")
+    if side_by_side.is_asked_for(args):
+        refuse(args, OF_ONE_SERVER, "for one server, without --compare, --serve and --present")
+        return side_by_side.run(args)
+    refuse(args, side_by_side.DEFAULTS, "for several: add --present, --serve or --compare")
+    require_positive(args, "requests", "users", "rate")
+    args.seed = args.seed or 0
     asks = _asks(args)
     with connected(args) as client:
         model = client.model
@@ -81,7 +95,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         write_json(report)
     else:
-        _show(report)
+        from clients.bench.load_report import show
+
+        show(report)
     return 0 if any(group.num_answered for group in report.groups) else 1
 
 
@@ -129,6 +145,7 @@ async def _warm_up(client: AsyncClient) -> None:
 def _report(
     args: argparse.Namespace, model: str | None, measured: list[Measured], wall_seconds: float
 ) -> Report:
+    from clients.bench.load_report import Report
     from clients.bench.summary import Bound, summarize
 
     bound = Bound(
@@ -144,31 +161,3 @@ def _report(
         wall_seconds=round(wall_seconds, 3),
         groups=summarize(measured, wall_seconds, bound),
     )
-
-
-def _show(report: Report) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    title = f"{report.scenario}, {report.arrivals}, {report.model or report.base_url}"
-    table = Table(title=title, title_justify="left")
-    for heading in ("group", "seconds", "p50", "p90", "p95", "p99"):
-        table.add_column(heading)
-    for group in report.groups:
-        table.add_row(group.label, "first token", *_shown(group.first_token_seconds))
-        table.add_row("", "between tokens", *_shown(group.inter_token_seconds))
-        table.add_row("", "whole answer", *_shown(group.total_seconds), end_section=True)
-    console = Console(markup=False, highlight=False)
-    console.print(table)
-    for group in report.groups:
-        failures = "".join(f", {number} {kind}" for kind, number in group.errors.items())
-        console.print(
-            f"{group.label}: {group.num_answered} of {group.num_requests} answered{failures}; "
-            f"{group.tokens_per_second:.1f} tok/s, goodput {group.goodput_per_second:.2f}/s"
-        )
-
-
-def _shown(spread: Spread | None) -> tuple[str, ...]:
-    if spread is None:
-        return ("-",) * 4
-    return tuple(f"{value:.3f}" for value in (spread.p50, spread.p90, spread.p95, spread.p99))

@@ -52,6 +52,12 @@ def render(stats: EngineStats) -> str:
         lines += _metric(name, "gauge", text, getattr(stats, field))
     for name, (kind, field) in _ALIASES.items():
         lines += _metric(name, kind, f"As edgesmith_{field}.", getattr(stats, field))
+    num_calls = stats.decode_batches + stats.prefill_batches
+    seats = stats.decode_rows / stats.decode_batches if stats.decode_batches else 0.0
+    lines += _metric("llamacpp:n_decode_total", "counter", "Calls of llama_decode.", num_calls)
+    lines += _metric(
+        "llamacpp:n_busy_slots_per_decode", "gauge", "Sequences advanced by a decode call.", seats
+    )
     lines += _finished(stats.requests_finished)
     return "\n".join(lines) + "\n"
 

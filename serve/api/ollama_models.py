@@ -169,8 +169,9 @@ def _model_info(served: Served) -> dict[str, Any]:
     info = served.engine.model_info
     arch = info.architecture
     kept = ("general.", "edgesmith.", f"{arch}.")
+    numbers = (f"{arch}.", "general.quantization_version")
     shown: dict[str, Any] = {
-        key: _number(value) if key.startswith(f"{arch}.") else value
+        key: _number(value) if key.startswith(numbers) else value
         for key, value in info.metadata.items()
         if key.startswith(kept)
     }

@@ -4,6 +4,8 @@ import contextlib
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from serve.config import LimitSettings, ServerSettings, Settings
 from serve.engine.errors import QueueFullError
@@ -23,6 +25,7 @@ NO_FIM = dict.fromkeys(("fim_pre_token_id", "fim_suf_token_id", "fim_mid_token_i
 @pytest.fixture
 def live(serving):
     known = {"general.name": "tiny", "llama.rope.freq_base": "10000.0", "llama.block_count": "4"}
+    known["general.quantization_version"] = "2"
     metadata = {"tokenizer.chat_template": TEMPLATE, **known}
     return serving(n_params=1_540_000_000, size_bytes=900, metadata=metadata)
 
@@ -352,6 +355,7 @@ def test_show_says_what_an_editor_plans_with(live, body):
     assert shown["model_info"]["llama.context_length"] == 2000
     assert shown["model_info"]["llama.rope.freq_base"] == 10000.0
     assert shown["model_info"]["llama.block_count"] == 4
+    assert shown["model_info"]["general.quantization_version"] == 2
     assert "tokenizer.chat_template" not in shown["model_info"]
     assert shown["template"]
     assert "temperature 0.2" in shown["parameters"]
@@ -372,3 +376,43 @@ def test_another_model_is_not_found(live):
 def test_embeddings_are_refused_for_a_model_that_generates(live):
     for path in ("/api/embed", "/api/embeddings"):
         assert "embeddings" in refusal(post(live, path, {"model": "any", "input": "x"}))
+
+
+SCALARS = st.none() | st.booleans() | st.integers(-3, 300) | st.floats(-2, 2) | st.text(max_size=8)
+SHAPES = ["role", "content", "images", "tool_calls", "function", "name", "arguments", "type", "id"]
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(SHAPES), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+TURNS = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["system", "user", "assistant", "tool"])},
+        optional={"content": JSON, "tool_calls": JSON, "tool_name": JSON, "thinking": JSON},
+    ),
+    max_size=3,
+)
+SOUND = {
+    "/api/chat": st.fixed_dictionaries({"messages": TURNS}),
+    "/api/generate": st.fixed_dictionaries({"prompt": st.text(max_size=5)}),
+    "/api/show": st.just({"model": "tiny-q4_0"}),
+}
+FIELDS = ["messages", "tools", "options", "stream", "prompt", "suffix", "system", "raw", "format",
+          "think", "context", "images", "keep_alive", "template", "model", "logprobs"]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", SOUND)
+def test_no_body_makes_the_server_fail(live, path):
+    odd = st.dictionaries(st.sampled_from(FIELDS), JSON, max_size=2)
+
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(body=st.tuples(SOUND[path], odd).map(lambda both: both[0] | both[1]))
+    def check(body):
+        response = live.http.post(path, json=body)
+        assert response.status_code in {200, 400, 404}, (response.status_code, body)
+        if response.status_code != 200:
+            assert isinstance(response.json()["error"], str)
+
+    check()

@@ -51,11 +51,12 @@ class PageCheck:
     def __init__(self, app: ASGIApp, settings: Settings, *, has_keys: bool) -> None:
         self._app = app
         self._cors = cors(settings)
-        own = {settings.server.host, socket.gethostname(), *settings.access.allowed_hosts}
-        self._names = {name.lower() for name in own}
+        configured = settings.access.allowed_hosts
         self._is_public = not is_loopback(settings.server.host)
+        own = {settings.server.host, socket.gethostname()} if self._is_public else set()
+        self._names = {_name(each) for each in (*own, *configured)} - {""}
         # On a public address a key is proof enough: a rebound page has none.
-        self._any_host = "*" in own or (self._is_public and has_keys)
+        self._any_host = "*" in configured or (self._is_public and has_keys)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Check, then hand on.

@@ -4,6 +4,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 
 import httpx
@@ -91,3 +92,12 @@ def test_what_is_no_pem_is_refused(access, tmp_path):
     text.write_text("hello")
     with pytest.raises(AccessError, match="must be PEM"):
         certificate(AccessSettings(tls_cert=str(text), tls_key=str(text)))
+
+
+def test_the_command_refuses_a_certificate_it_cannot_use_with_one_line(tmp_path):
+    flags = ["--tls-cert", str(tmp_path / "none.pem"), "--tls-key", str(tmp_path / "none.key")]
+    command = [sys.executable, "-m", "serve", "--port", "0", *flags]
+    process = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert process.returncode == 2
+    assert process.stderr.startswith("serve: cannot read")
+    assert len(process.stderr.splitlines()) == 1

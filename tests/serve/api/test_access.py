@@ -14,9 +14,11 @@ def reach(live, host):
     return live.http.get("/v1/models", headers={"Host": host}).status_code
 
 
-@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:9", "127.0.0.1:8080", "[::1]:1", "a.b"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:9", "127.0.0.1:8080", "[::1]:1", "a.b", "a.b.:3", "c:9"]
+)
 def test_a_loopback_server_answers_to_its_own_names_and_those_configured(serving, host):
-    live = serving(Settings(access=AccessSettings(allowed_hosts=("a.b",))))
+    live = serving(Settings(access=AccessSettings(allowed_hosts=("A.b", "c:8080"))))
     assert reach(live, host) == 200
 
 

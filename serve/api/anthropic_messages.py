@@ -189,9 +189,9 @@ def _tool(tool: Block, where: str) -> dict[str, Any]:
         raise InvalidRequestError(
             f"{where}.input_schema must be an object", param=f"{where}.input_schema"
         )
-    function = {"name": _string(tool, "name", where), "parameters": schema}
-    if tool.get("description"):
-        function["description"] = tool["description"]
+    said = {"description": tool["description"]} if tool.get("description") else {}
+    # In the order that models saw in training, and that other dialects' clients send.
+    function = {"name": _string(tool, "name", where), **said, "parameters": schema}
     return {"type": "function", "function": function}
 
 

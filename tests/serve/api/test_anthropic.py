@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from serve.config import ApiSettings, ServerSettings, Settings
 from serve.engine.errors import QueueFullError
@@ -153,6 +155,15 @@ def test_the_history_reaches_the_template_with_calls_results_and_thoughts(hermes
     assert '"parameters": {"type": "object"}' in prompt(hermes)
 
 
+def test_tools_read_as_those_of_the_chat_dialect(hermes):
+    ask(hermes, tools=[TOOL])
+    function = {"name": "look", "description": "Look.", "parameters": {"type": "object"}}
+    body = {"messages": [USER], "tools": [{"type": "function", "function": function}]}
+    hermes.http.post("/v1/chat/completions", json=body)
+    first, second = hermes.engine.requests
+    assert first.prompt_token_ids == second.prompt_token_ids
+
+
 def test_tools_are_left_out_when_none_is_to_be_used_or_the_host_would_run_them(hermes):
     ask(hermes, tools=[TOOL], tool_choice={"type": "none"})
     assert "TOOLS" not in prompt(hermes)
@@ -231,6 +242,12 @@ def test_what_cannot_be_honoured_is_a_400_in_this_dialects_envelope(hermes, body
     assert not hermes.engine.requests
 
 
+def test_a_body_that_is_no_json_is_a_400_in_the_envelope(live):
+    response = live.http.post("/v1/messages", content=b"{")
+    assert response.status_code == 400
+    assert response.json()["error"]["type"] == "invalid_request_error"
+
+
 def test_a_missing_limit_is_a_400_that_names_it(live):
     response = live.http.post("/v1/messages", json={"messages": [USER]})
     assert response.status_code == 400
@@ -295,6 +312,63 @@ def test_a_client_that_hangs_up_on_a_plain_answer_stops_it(live):
     live.engine.wait_for_running(1)
     sock.close()
     live.engine.wait_for_running(0)
+
+
+def test_a_coding_agents_turn_is_answered_and_its_next_prompt_begins_like_the_last(hermes):
+    def turn(nonce, messages):
+        billing = text(f"x-billing-header: version=2.1.9.f00; entrypoint=cli; cch={nonce};")
+        rules = text("You edit code.") | {"cache_control": {"type": "ephemeral"}}
+        body = {
+            "model": "claude-any",
+            "system": [billing, rules],
+            "messages": messages,
+            "tools": [TOOL, {"type": "web_search_20250305", "name": "web_search"}],
+            "tool_choice": {"type": "auto"},
+            "thinking": {"type": "enabled", "budget_tokens": 1024},
+            "metadata": {"user_id": "u"},
+            "max_tokens": 64,
+            "stream": True,
+        }
+        headers = {"x-api-key": "k", "anthropic-version": "2023-06-01"}
+        response = hermes.http.post("/v1/messages?beta=true", json=body, headers=headers)
+        assert response.status_code == 200
+        assert events(response)[-1][0] == "message_stop"
+        return prompt(hermes)
+
+    asked = [{"role": "user", "content": [text("fix it")]}]
+    answered = [{"role": "assistant", "content": [USE]}, {"role": "user", "content": [RESULT]}]
+    first, second = turn("aaa", asked), turn("bbb", asked + answered)
+    assert first.partition("TOOLS")[0] == second[: first.index("TOOLS")]
+
+
+KINDS = ["text", "tool_use", "tool_result", "thinking", "redacted_thinking", "image"]
+VALUES = st.none() | st.integers(-1, 9) | st.sampled_from(["x", "look", ""]) | st.just({"a": [1]})
+BLOCKS = st.lists(
+    st.fixed_dictionaries(
+        {"type": st.sampled_from(KINDS)},
+        optional=dict.fromkeys(
+            ["text", "id", "name", "input", "tool_use_id", "content", "thinking"], VALUES
+        ),
+    ),
+    max_size=3,
+)
+TURNS = st.lists(
+    st.fixed_dictionaries(
+        {"role": st.sampled_from(["user", "assistant", "system"]), "content": BLOCKS | VALUES}
+    ),
+    max_size=3,
+)
+
+
+def test_no_body_makes_the_server_fail(hermes):
+    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(messages=TURNS, system=VALUES | BLOCKS, tools=st.lists(VALUES | st.just(TOOL)))
+    def check(messages, system, tools):
+        response = ask(hermes, messages=messages, system=system, tools=tools)
+        assert response.status_code in {200, 400}, response.text
+        assert response.json()["type"] in {"message", "error"}
+
+    check()
 
 
 @pytest.fixture

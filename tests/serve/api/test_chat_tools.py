@@ -2,6 +2,7 @@
 
 import json
 
+import openai
 import pytest
 
 from serve.engine.request import FinishReason
@@ -186,3 +187,35 @@ def test_malformed_tools_and_history_are_a_400_naming_the_field(hermes, body, pa
     assert response.status_code == 400
     assert response.json()["error"]["param"] == param
     assert not hermes.engine.requests
+
+
+@pytest.fixture
+def sdk(hermes):
+    with openai.OpenAI(
+        base_url=f"http://127.0.0.1:{hermes.port}/v1", api_key="none", max_retries=0
+    ) as client:
+        yield client
+
+
+def test_the_sdk_carries_a_call_to_its_result_and_back(sdk, hermes):
+    hermes.engine.script.pieces = ["Let me.\n", CALL]
+    asked = {"model": "any", "messages": [USER], "tools": [TOOL]}
+    message = sdk.chat.completions.create(**asked).choices[0].message
+    [call] = message.tool_calls
+    assert json.loads(call.function.arguments) == {"at": 1}
+    result = {"role": "tool", "tool_call_id": call.id, "content": "seen"}
+    hermes.engine.script.pieces = ["Done."]
+    answer = sdk.chat.completions.create(**asked | {"messages": [USER, message, result]})
+    assert answer.choices[0].message.content == "Done."
+    assert "[tool look]seen" in prompt(hermes)
+
+
+def test_the_sdk_gathers_a_streamed_call(sdk, hermes):
+    hermes.engine.script.pieces = list(f"Let me.\n{CALL}")
+    asked = {"model": "any", "messages": [USER], "tools": [TOOL]}
+    with sdk.chat.completions.stream(**asked) as stream:
+        [choice] = stream.get_final_completion().choices
+    assert choice.message.content == "Let me."
+    assert choice.message.tool_calls[0].function.name == "look"
+    assert json.loads(choice.message.tool_calls[0].function.arguments) == {"at": 1}
+    assert choice.finish_reason == "tool_calls"

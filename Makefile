@@ -55,7 +55,7 @@ help:
 	@echo '  serve       OpenAI-compatible server (MODEL=file.gguf or run, PORT=8080, ARGS=...)'
 	@echo '  test        the whole test suite, with real weights'
 	@echo '  check       ruff, mypy and the import rules; changes nothing'
-	@echo '  bench       the benchmarks, beside the peers that are present (ARGS=...)'
+	@echo '  bench       the benchmarks, beside the peers that are present (MODEL=file.gguf, LLAMA_SERVER=program, ARGS=...)'
 	@echo '  clean       remove .venv and tool caches; keeps runs/, the llama.cpp archive and its wheel'
 	@echo '  distclean   clean, and the llama.cpp archive and wheel; keeps runs/'
 	@echo
@@ -96,8 +96,8 @@ format: $(STAMPS)/dev
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
-bench: $(STAMPS)/serve $(STAMPS)/clients
-	$(PY) -m clients bench $(ARGS)
+bench: $(STAMPS)/serve $(STAMPS)/clients | runs
+	LLAMA_SERVER='$(LLAMA_SERVER)' $(PY) -m clients bench --present $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -107,7 +107,11 @@ async def prepare(
     ]
     key = f"{plan.key}.warm"
     seconds = [await _seconds_to_read(contender, sizes, key) for contender in contenders]
-    notes = [f"{c.name}: small requests by {PHRASES[c.fim.kind]}" for c in contenders]
+    notes = [
+        f"{contender.name}: small requests by {PHRASES[contender.fim.kind]}"
+        for contender in contenders
+        if "mixed" in plan.scenarios
+    ]
     return contenders, msgspec.structs.replace(sizes, long_seconds=min(seconds)), notes
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from clients.bench.standing import Cell, Row
 
 SCHEMA_VERSION = 1
+ARROWS = {"higher": " ↑", "lower": " ↓", "neither": ""}
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
@@ -46,9 +47,10 @@ def told(peer: Peer) -> dict[str, str]:
 def markdown(result: Comparison) -> str:
     """Return the table, and around it what is needed to believe it."""
     names = [peer["name"] for peer in result.peers]
+    num_rounds = result.settings["num_rounds"]
     reading = (
-        f"Median (lowest to highest) of {result.settings['num_rounds']} rounds, peers in turn. "
-        f"{TIMES} is the median of the rounds' ratios to {names[0]}; ↑ more is better, ↓ less is."
+        f"Median (lowest to highest) of {num_rounds} round(s), peers in turn. {TIMES} is the "
+        f"median of the rounds' ratios to {names[0]}; ↑ more is better, ↓ less is."
     )
     notes = [f"- {note}" for note in [*result.notes, *_failures(result.samples)]]
     table = _table(result.rows, names)
@@ -94,9 +96,10 @@ def _table(rows: Sequence[Row], names: Sequence[str]) -> list[str]:
         f"|---|---|{'---|' * len(names)}",
     ]
     for row in rows:
-        arrow = "↑" if row.figure.better == "higher" else "↓"
         cells = " | ".join(_shown(row.cells.get(name)) for name in names)
-        lines.append(f"| {row.figure.title} {arrow} | {row.figure.unit} | {cells} |")
+        lines.append(
+            f"| {row.figure.title}{ARROWS[row.figure.better]} | {row.figure.unit} | {cells} |"
+        )
     return lines
 
 
@@ -118,6 +121,6 @@ def _failures(samples: Sequence[Sample]) -> list[str]:
     """Return one line for each way in which a turn failed; none is passed over."""
     failed = Counter((s.peer, s.scenario, s.error) for s in samples if s.error)
     return [
-        f"{peer}, {scenario}: failed in {number} rounds: {error}"
+        f"{peer}, {scenario}: failed (rounds: {number}): {error}"
         for (peer, scenario, error), number in failed.items()
     ]

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clients.bench.comparison import Comparison
+    from clients.bench.standing import Figure
 
 NUM_COLUMNS = 3
 
@@ -39,7 +40,7 @@ def draw(result: Comparison, file: Path) -> bool:
         medians = [cell.median for cell in cells]
         chart.barh(shown, medians, xerr=(below, above), color=colours, capsize=3)
         chart.invert_yaxis()
-        chart.set_title(f"{row.figure.title} ({row.figure.better} is better)", fontsize=9)
+        chart.set_title(_title(row.figure), fontsize=8)
         chart.set_xlabel(row.figure.unit, fontsize=8)
         chart.tick_params(labelsize=8)
     for chart in charts[len(result.rows) :]:
@@ -47,3 +48,9 @@ def draw(result: Comparison, file: Path) -> bool:
     figure.savefig(file, dpi=120)
     plt.close(figure)
     return True
+
+
+def _title(figure: Figure) -> str:
+    """Put what is good into a second line, so that the first fits its chart."""
+    good = "" if figure.better == "neither" else f"\n{figure.better} is better"
+    return figure.title + good

@@ -105,6 +105,13 @@ async def _compare(
 
 
 def _client(wish: Wish, server: Running) -> AsyncClient:
+    """Return a client that connects for each request.
+
+    A server may close the connection of a stream that ended; a request sent into it at that
+    moment would count as the server's failure.
+    """
+    import httpx
+
     from clients.async_client import AsyncClient
 
     return AsyncClient(
@@ -113,6 +120,7 @@ def _client(wish: Wish, server: Running) -> AsyncClient:
         model=wish.model_name,
         timeout=wish.timeout,
         retry=NO_RETRIES,
+        transport=httpx.AsyncHTTPTransport(limits=httpx.Limits(max_keepalive_connections=0)),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from clients.bench.compare import Sample
 
 
+Better = Literal["higher", "lower", "neither"]
+
+
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that is compared, and what is good about it."""
 
@@ -20,10 +23,10 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     title: str
     unit: str
-    better: str
+    better: Better
 
 
-def _figure(scenario: str, name: str, title: str, unit: str, better: str = "lower") -> Figure:
+def _figure(scenario: str, name: str, title: str, unit: str, better: Better = "lower") -> Figure:
     return Figure(scenario=scenario, name=name, title=title, unit=unit, better=better)
 
 
@@ -36,7 +39,7 @@ FIGURES = (
     _figure("mixed", "first_token_p50_seconds", "small request beside it, first token p50", "s"),
     _figure("mixed", "first_token_p95_seconds", "small request beside it, first token p95", "s"),
     _figure("mixed", "long_first_token_seconds", "the long prompt meanwhile, first token", "s"),
-    _figure("chat-replay", "prompt_tokens", "chat replay, prompt tokens sent", "tokens"),
+    _figure("chat-replay", "prompt_tokens", "chat replay, prompt tokens sent", "tokens", "neither"),
     _figure("chat-replay", "read_tokens", "chat replay, prompt tokens read", "tokens"),
     _figure("chat-replay", "first_token_p50_seconds", "chat replay, first token p50", "s"),
 )

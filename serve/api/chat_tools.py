@@ -12,6 +12,7 @@ import msgspec
 from serve.api.errors import InvalidRequestError
 from serve.chat.tools.grammar import Grammar, grammar_for, new_call_id
 from serve.chat.tools.parser import ToolParser
+from serve.chat.tools.tagged import typed_parameters
 from serve.engine.request import Event, Finished, FinishReason
 
 if TYPE_CHECKING:
@@ -89,11 +90,20 @@ def calling(served: Served, data: ChatRequest) -> Calling | None:
     """Return how to read calls in the answer, None when the request allows none."""
     if not data.tools or data.tool_choice == "none":
         return None
-    names = [tool["function"]["name"] for tool in data.tools]
-    return Calling(
-        grammar=grammar_for(served.chat_template(), names),
-        parallel=data.parallel_tool_calls is not False,
-    )
+    return calling_of(served, data.tools, parallel=data.parallel_tool_calls is not False)
+
+
+def calling_of(served: Served, tools: Sequence[dict[str, Any]], *, parallel: bool) -> Calling:
+    """Return how to read calls of these tools, which have been checked."""
+    functions = [tool["function"] for tool in tools]
+    names = [function["name"] for function in functions]
+    typed = [
+        pair
+        for function in functions
+        for pair in typed_parameters(function["name"], function.get("parameters"))
+    ]
+    grammar = grammar_for(served.chat_template(), names, typed=typed)
+    return Calling(grammar=grammar, parallel=parallel)
 
 
 def check_tools(tools: Sequence[dict[str, Any]]) -> None:

@@ -1,6 +1,7 @@
 """Which markup surrounds the calls of a model family, told by its chat template.
 
     hermes     <tool_call>{"name": ..., "arguments": {...}}</tool_call>   Qwen, Hermes
+               <tool_call><function=name>...</function></tool_call>       Qwen3-Coder
     mistral    [TOOL_CALLS][{...}]  or  [TOOL_CALLS]name{...}             Mistral, Devstral
     llama      <|python_tag|>{"name": ..., "parameters": {...}}           Llama 3
     pythonic   <|python_start|>[f(a=1), g()]<|python_end|>                Llama 4
@@ -37,6 +38,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     marks: tuple[Mark, ...]
     pythonic: bool = False
     named: bool = False
+    tagged: bool = False
     short_ids: bool = False
 
 
@@ -49,19 +51,23 @@ _FENCES = tuple(
 )
 
 FAMILIES = {
-    "hermes": Family(marks=(_HERMES,)),
+    "hermes": Family(marks=(_HERMES,), tagged=True),
     "mistral": Family(marks=(_MISTRAL,), named=True, short_ids=True),
     "pythonic": Family(marks=(_PYTHONIC, _LLAMA), pythonic=True),
     "llama": Family(marks=(_LLAMA,), pythonic=True),
 }
-GENERIC = Family(marks=(_HERMES, _MISTRAL, _LLAMA, _PYTHONIC), pythonic=True)
+GENERIC = Family(marks=(_HERMES, _MISTRAL, _LLAMA, _PYTHONIC), pythonic=True, tagged=True)
 
 
 class Grammar(msgspec.Struct, frozen=True, kw_only=True):
-    """What one answer may hold: the family's markup and the tools of the request."""
+    """What one answer may hold: the family's markup and the tools of the request.
+
+    `typed` are the (tool, parameter) pairs whose values are no strings.
+    """
 
     family: Family
     known: frozenset[str]
+    typed: frozenset[tuple[str, str]] = frozenset()
 
     @property
     def marks(self) -> tuple[Mark, ...]:
@@ -78,9 +84,11 @@ def family_of(template: ChatTemplate) -> Family:
     return GENERIC
 
 
-def grammar_for(template: ChatTemplate, names: Collection[str]) -> Grammar:
-    """Return how to read an answer to a request with these tools."""
-    return Grammar(family=family_of(template), known=frozenset(names))
+def grammar_for(
+    template: ChatTemplate, names: Collection[str], *, typed: Collection[tuple[str, str]] = ()
+) -> Grammar:
+    """Return how to read an answer to a request with these tools and `typed` parameters."""
+    return Grammar(family=family_of(template), known=frozenset(names), typed=frozenset(typed))
 
 
 def new_call_id(family: Family) -> str:

@@ -83,8 +83,7 @@ class ToolParser:
                 return reading
         if not self._is_line_start(start):
             return None
-        grammar = self._grammar
-        return read_calls(self._text, start, grammar.family, grammar.known, final=final)
+        return read_calls(self._text, start, self._grammar, self._grammar.known, final=final)
 
     def _read_marked(self, start: int, mark: Mark, *, final: bool) -> Reading:
         if mark.weak and not self._is_line_start(start):
@@ -94,7 +93,7 @@ class ToolParser:
             return "pending" if is_cut else None
         known = self._grammar.known if mark.weak else None
         inside = start + len(mark.opening)
-        reading = read_calls(self._text, inside, self._grammar.family, known, final=final)
+        reading = read_calls(self._text, inside, self._grammar, known, final=final)
         return self._close(reading, mark, final=final) if isinstance(reading, Match) else reading
 
     def _close(self, match: Match, mark: Mark, *, final: bool) -> Reading:

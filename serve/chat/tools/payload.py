@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from serve.chat.tools import balance
+from serve.chat.tools import balance, tagged
 from serve.chat.tools.calls import ToolCall, from_json, from_named, from_python, is_known
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from serve.chat.tools.grammar import Family
+    from serve.chat.tools.grammar import Grammar
 
 _FIRST_KEYS = tuple(
     f'"{key}"' for key in ("name", "function", "type", "id", "arguments", "parameters", "input")
@@ -41,18 +41,18 @@ Reading = Match | Literal["pending"] | None
 
 
 def read_calls(
-    text: str, start: int, family: Family, known: Collection[str] | None, *, final: bool
+    text: str, start: int, grammar: Grammar, known: Collection[str] | None, *, final: bool
 ) -> Reading:
     """Read one value that holds calls, and those that follow it directly.
 
     `known` None takes any name: the markup has already said that this is a call.
     """
-    first = _read_value(text, _skip(_BLANK, text, start), family, known)
+    first = _read_value(text, _skip(_BLANK, text, start), grammar, known)
     if not isinstance(first, Match):
         return None if final else first
     calls, end = list(first.calls), first.end
     while True:
-        following = _read_value(text, _skip(_BETWEEN, text, end), family, known)
+        following = _read_value(text, _skip(_BETWEEN, text, end), grammar, known)
         if following == "pending" and not final:
             return "pending"
         if not isinstance(following, Match):
@@ -61,19 +61,25 @@ def read_calls(
         end = following.end
 
 
-def _read_value(text: str, start: int, family: Family, known: Collection[str] | None) -> Reading:
+def _read_value(text: str, start: int, grammar: Grammar, known: Collection[str] | None) -> Reading:
     if start == len(text):
         return "pending"
     if text[start] == "{":
         return _read_json(text, start, known)
-    if text[start] != "[":
-        return _read_named(text, start, known) if family.named else None
+    if text[start] == "<" and grammar.family.tagged:
+        return _read_tagged(text, start, grammar, known)
+    if text[start] == "[":
+        return _read_list(text, start, grammar, known)
+    return _read_named(text, start, known) if grammar.family.named else None
+
+
+def _read_list(text: str, start: int, grammar: Grammar, known: Collection[str] | None) -> Reading:
     inside = _skip(_BLANK, text, start + 1)
     if inside == len(text):
         return "pending"
     if text[inside] == "{":
         return _read_json(text, start, known)
-    return _read_python(text, start, inside, known) if family.pythonic else None
+    return _read_python(text, start, inside, known) if grammar.family.pythonic else None
 
 
 def _read_json(text: str, start: int, known: Collection[str] | None) -> Reading:
@@ -126,6 +132,20 @@ def _read_named(text: str, start: int, known: Collection[str] | None) -> Reading
 def _skip(blank: re.Pattern[str], text: str, start: int) -> int:
     found = blank.match(text, start)
     return found.end() if found else start
+
+
+def _read_tagged(text: str, start: int, grammar: Grammar, known: Collection[str] | None) -> Reading:
+    opening = tagged.OPENING
+    if not text.startswith(opening, start):
+        return "pending" if opening.startswith(text[start:]) else None
+    name, bracket, _ = text[start + len(opening) :].partition(">")
+    if not _may_become(name, known) or (bracket and known is not None and name not in known):
+        return None
+    end = text.find(tagged.CLOSING, start)
+    if end < 0:
+        return "pending"
+    end += len(tagged.CLOSING)
+    return _match(tagged.from_tags(text[start:end], grammar.typed), end, known)
 
 
 def _may_become(beginning: str, known: Collection[str] | None) -> bool:

@@ -11,7 +11,11 @@ from serve.chat.template import ChatTemplate
 from serve.chat.tools.calls import ToolCall
 from serve.chat.tools.grammar import FAMILIES, GENERIC, Grammar, family_of, new_call_id
 from serve.chat.tools.parser import ToolParser
+from serve.chat.tools.tagged import typed_parameters
 
+CODE = "<function=write>\n<parameter=text>\nif a:\n    b = '</'\n</parameter>\n<parameter=n>\n3\n</parameter>\n</function>"  # noqa: E501
+WRITTEN = ("write", {"text": "if a:\n    b = '</'", "n": 3})
+TYPED = frozenset({("write", "n"), ("write", "flag")})
 KNOWN = frozenset({"look", "look_up", "write"})
 EVERYONE = FAMILIES | {"generic": GENERIC}
 LOOK = '{"name": "look", "arguments": {"at": "a } \\" b"}}'
@@ -20,7 +24,7 @@ LOOKED = ("look", {"at": 'a } " b'})
 
 def read(text: str, family: str = "generic", cuts: tuple[int, ...] = ()) -> tuple[str, list]:
     """Return the content and the calls of a text pushed in pieces."""
-    parser = ToolParser(Grammar(family=EVERYONE[family], known=KNOWN))
+    parser = ToolParser(Grammar(family=EVERYONE[family], known=KNOWN, typed=TYPED))
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     pieces = []
     for start, end in itertools.pairwise(places):
@@ -41,6 +45,17 @@ def read(text: str, family: str = "generic", cuts: tuple[int, ...] = ()) -> tupl
         ("hermes", f"<tool_call>\n{LOOK}", "", [LOOKED]),
         ("hermes", f"<tool_call>{LOOK}</tool_call> Done.", "Done.", [LOOKED]),
         ("hermes", '<tool_call>{"name": "other"}</tool_call>', "", [("other", {})]),
+        ("hermes", f"Now.\n<tool_call>\n{CODE}\n</tool_call>", "Now.", [WRITTEN]),
+        ("hermes", f"<tool_call>\n{CODE}\n{CODE}\n</tool_call>", "", [WRITTEN] * 2),
+        ("generic", f"{CODE}\n</tool", "</tool", [WRITTEN]),
+        ("hermes", "<tool_call><function=other></function></tool_call>", "", [("other", {})]),
+        (
+            "hermes",
+            ("<function=write><parameter=flag>True</parameter><parameter=n>many</parameter>"
+            "<parameter=text>7</parameter></function>"),
+            "",
+            [("write", {"flag": True, "n": "many", "text": "7"})],
+        ),
         ("hermes", LOOK, "", [LOOKED]),
         ("hermes", f"So:\n```json\n{LOOK}\n```\n", "So:", [LOOKED]),
         ("llama", '{"name": "look", "parameters": {"n": 1}}', "", [("look", {"n": 1})]),
@@ -83,6 +98,10 @@ def test_calls_are_found_and_no_markup_is_left(family, text, content, calls):
         "  plain text\n",
         '<tool_call>{"name": "look", "arguments": {oops}}</tool_call>',
         "<tool_call>nothing</tool_call>",
+        "<function=stranger></function>",
+        "<tool_call><function=write>oops</function></tool_call>",
+        "<function=write><parameter=text>cut off",
+        "<function=",
         '<tool_call>{"name": "look"',
         "if a <tool and b:\n    {x}\n",
         '{"name": "stranger", "arguments": {}}',
@@ -130,6 +149,7 @@ def test_an_answer_in_json_is_let_go_at_its_first_key():
 
 WORDS = ["<tool_call>", "</tool_call>", "[TOOL_CALLS]", "<|python_tag|>", "<|python_start|>",
          "<|python_end|>", "```json\n", "```\n", "```", "\n", " ", ";", ",", "{", "}", "[", "]",
+         "<function=write>", "</function>", "<parameter=n>", "</parameter>", CODE,
          LOOK, f"\n{LOOK}", f"<tool_call>{LOOK}</tool_call>", f"```json\n{LOOK}\n```",
          f"[{LOOK}]", "[look(at='b')]", "[look(", "look", 'look_up{"n": 1}', "[ARGS]",
          '"name"', "text", "'", '"', ")", '{"name": "other", "arguments": {}}']  # fmt: skip
@@ -163,6 +183,13 @@ def test_the_family_is_told_by_the_templates_own_mark(family):
 
 def test_a_template_without_marks_is_read_in_every_form():
     assert family_of(ChatTemplate("{{ tools }}")) == GENERIC
+
+
+def test_only_parameters_that_the_schema_calls_strings_stay_text():
+    kinds = {"a": {"type": "string"}, "b": {"type": "integer"}, "c": {"type": ["string", "null"]},
+             "d": {}, "e": {"type": "object"}, "f": 5}  # fmt: skip
+    assert typed_parameters("t", {"properties": kinds}) == [("t", "b"), ("t", "e")]
+    assert typed_parameters("t", None) == typed_parameters("t", {"properties": 5}) == []
 
 
 def test_ids_are_what_the_familys_template_accepts_as_history():

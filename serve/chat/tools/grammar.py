@@ -56,7 +56,10 @@ FAMILIES = {
     "pythonic": Family(marks=(_PYTHONIC, _LLAMA), pythonic=True),
     "llama": Family(marks=(_LLAMA,), pythonic=True),
 }
-GENERIC = Family(marks=(_HERMES, _MISTRAL, _LLAMA, _PYTHONIC), pythonic=True, tagged=True)
+GENERIC = Family(
+    marks=(_HERMES, _MISTRAL, _LLAMA, _PYTHONIC), pythonic=True, named=True, tagged=True
+)
+"""For templates that spell out no mark: every form is read, whichever the vocabulary has."""
 
 
 class Grammar(msgspec.Struct, frozen=True, kw_only=True):

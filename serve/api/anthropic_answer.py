@@ -24,7 +24,7 @@ from serve.api.anthropic_schemas import (
     TextBlock,
     ToolUseBlock,
 )
-from serve.api.chat_tools import AnswerReader, Calling, PlacedCall
+from serve.api.chat_tools import AnswerReader, Calling, PlacedCall, Quiet
 from serve.api.disconnect import unless_disconnected
 from serve.api.errors import describe
 from serve.api.generation import collect, merged
@@ -162,16 +162,21 @@ async def _events(
     message = MessageBody(id=_new_id(), model=served.model_id, content=[], usage=usage)
     yield {"type": "message_start", "message": message}
     blocks = _BlockEvents()
-    items = merged([generation], ping_seconds=served.settings.server.ping_seconds)
+    ping_seconds = served.settings.server.ping_seconds
+    quiet = Quiet(ping_seconds)
+    items = merged([generation], ping_seconds=ping_seconds)
     async with aclosing(items):
         async for item in items:
             if item is None:
                 yield {"type": "ping"}
                 continue
             event = item[1]
-            for piece in reader.read(event):
+            pieces = reader.read(event)
+            for piece in pieces:
                 for each in blocks.add(piece):
                     yield each
+            if quiet.needs_ping(said=bool(pieces)):
+                yield {"type": "ping"}
             if isinstance(event, Finished):
                 for each in blocks.close():
                     yield each

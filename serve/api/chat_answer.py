@@ -25,7 +25,7 @@ from serve.api.chat_schemas import (
     ToolCallBody,
     ToolCallDelta,
 )
-from serve.api.chat_tools import AnswerReader, Calling, PlacedCall
+from serve.api.chat_tools import AnswerReader, Calling, PlacedCall, Quiet
 from serve.api.disconnect import unless_disconnected
 from serve.api.generation import Outcome, collect_all, merged
 from serve.api.served import Served
@@ -114,15 +114,20 @@ async def _chunks(
         opening = Delta(role="assistant", content="")
         yield chunk(choices=[ChatChunkChoice(index=index, delta=opening)])
     finished: list[Finished] = []
-    events = merged(generations, ping_seconds=served.settings.server.ping_seconds)
+    ping_seconds = served.settings.server.ping_seconds
+    quiet = Quiet(ping_seconds)
+    events = merged(generations, ping_seconds=ping_seconds)
     async with aclosing(events):
         async for item in events:
             if item is None:
                 yield None
                 continue
             index, event = item
-            for choice in _pieces(index, event, readers[index]):
+            choices = _pieces(index, event, readers[index])
+            for choice in choices:
                 yield chunk(choices=[choice])
+            if quiet.needs_ping(said=bool(choices)):
+                yield None
             if isinstance(event, Finished):
                 finished.append(event)
                 reason = readers[index].finish_reason(event)

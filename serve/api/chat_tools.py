@@ -5,6 +5,7 @@ Knows no dialect's answer; the markup is the chat room's.
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,7 +17,7 @@ from serve.chat.tools.tagged import typed_parameters
 from serve.engine.request import Event, Finished, FinishReason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from serve.api.chat_schemas import ChatRequest
     from serve.api.generation import Outcome
@@ -84,6 +85,23 @@ class AnswerReader:
             name=call.name,
             arguments=call.arguments,
         )
+
+
+class Quiet:
+    """Tells when a stream has been silent too long: a call is given whole, however long it is."""
+
+    def __init__(self, ping_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ping_seconds = ping_seconds
+        self._clock = clock
+        self._since = clock()
+
+    def needs_ping(self, *, said: bool) -> bool:
+        """Note whether the last event had something to say, and return whether a ping is due."""
+        now = self._clock()
+        is_due = now - self._since >= self._ping_seconds
+        if said or is_due:
+            self._since = now
+        return is_due and not said
 
 
 def calling(served: Served, data: ChatRequest) -> Calling | None:

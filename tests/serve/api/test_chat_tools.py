@@ -5,6 +5,7 @@ import json
 import openai
 import pytest
 
+from serve.api.chat_tools import Quiet
 from serve.engine.request import FinishReason
 
 USER = {"role": "user", "content": "hi"}
@@ -135,6 +136,22 @@ def test_logprobs_of_held_back_text_are_not_lost(hermes):
     hermes.engine.script.pieces = ["<tool", CALL.removeprefix("<tool")]
     choices = deltas(ask(hermes, stream=True, logprobs=True).text)
     assert sum(len(c["logprobs"]["content"]) for c in choices if c.get("logprobs")) == 2
+
+
+def test_a_ping_is_due_when_a_long_call_has_kept_a_stream_silent():
+    now = [0.0]
+    quiet = Quiet(10.0, clock=lambda: now[0])
+
+    def at(seconds, *, said):
+        now[0] = seconds
+        return quiet.needs_ping(said=said)
+
+    assert not at(9, said=False)
+    assert at(10, said=False)
+    assert not at(19, said=False)
+    assert not at(21, said=True)
+    assert not at(30, said=False)
+    assert at(31, said=False)
 
 
 def test_history_reaches_the_template_as_objects_and_results_are_named(hermes):

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from clients.bench.compare import Sample
     from clients.bench.peers import Peer
+    from clients.bench.rounds import Sample
     from clients.bench.standing import Cell, Row
 
 SCHEMA_VERSION = 1
@@ -52,7 +52,8 @@ def markdown(result: Comparison) -> str:
         f"Median (lowest to highest) of {num_rounds} round(s), peers in turn. {TIMES} is the "
         f"median of the rounds' ratios to {names[0]}; ↑ more is better, ↓ less is."
     )
-    notes = [f"- {note}" for note in [*result.notes, *_failures(result.samples)]]
+    said = [*result.notes, *_gaps(result.samples), *_failures(result.samples)]
+    notes = [f"- {note}" for note in said]
     table = _table(result.rows, names)
     return "\n".join(
         ["# Side by side", "", *_circumstances(result), "", *table, "", reading, "", *notes, ""]
@@ -115,6 +116,21 @@ def _number(value: float) -> str:
     if value >= 100 or value == int(value):
         return f"{value:.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.3f}" if value < 1 else f"{value:.2f}"
+
+
+def _gaps(samples: Sequence[Sample]) -> list[str]:
+    """Return one line for each figure that a server gives no counts for."""
+    missing = {
+        (sample.peer, sample.scenario, name): None
+        for sample in samples
+        for name, value in sample.figures.items()
+        if value is None
+    }
+    return [
+        f"{peer}, {scenario}: the server does not report {name.replace('_', ' ')}"
+        + ("; pieces of text were counted instead" if name == "tokens" else "")
+        for peer, scenario, name in missing
+    ]
 
 
 def _failures(samples: Sequence[Sample]) -> list[str]:

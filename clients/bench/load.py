@@ -29,15 +29,16 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """What one request saw, in seconds since it was sent.
 
     `piece_seconds` has one entry for each piece of text. `error` is the kind of failure, or
-    `cancelled` where the session gave up on purpose. `num_tokens` counts pieces where the server
-    counts nothing; the prompt's counts are None there. `num_read_tokens` are those of the prompt
-    that no cache held.
+    `cancelled` where the session gave up on purpose. Where the server counts nothing,
+    `is_counted` is false, `num_tokens` counts pieces and the prompt's counts are None.
+    `num_read_tokens` are those of the prompt that no cache held.
     """
 
     label: str
     total_seconds: float
     piece_seconds: tuple[float, ...]
     num_tokens: int
+    is_counted: bool = False
     num_prompt_tokens: int | None = None
     num_read_tokens: int | None = None
     text: str = ""
@@ -113,6 +114,7 @@ async def one(client: AsyncClient, ask: Ask) -> Measured:
         total_seconds=time.perf_counter() - started,
         piece_seconds=tuple(at - started for at, _ in pieces),
         num_tokens=counts.num_tokens or len(pieces),
+        is_counted=counts.num_tokens is not None,
         num_prompt_tokens=counts.num_prompt_tokens,
         num_read_tokens=counts.num_read_tokens,
         text="".join(text for _, text in pieces),

@@ -28,7 +28,14 @@ PACKAGED = (
     "python -m llama_cpp.server --model {model} --port {port} --n_ctx 8192 "
     "--interrupt_requests false"
 )
-PACKAGED_NEEDS = ("llama_cpp", "fastapi", "uvicorn", "sse_starlette", "pydantic_settings")
+PACKAGED_NEEDS = (
+    "llama_cpp",
+    "fastapi",
+    "uvicorn",
+    "sse_starlette",
+    "starlette_context",
+    "pydantic_settings",
+)
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True):

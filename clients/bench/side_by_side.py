@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from clients.bench import compare, comparison, launch, machine, plot
+from clients.bench import comparison, launch, machine, plot, rounds
 from clients.bench.comparison import Comparison
 from clients.bench.standing import standing
 from clients.errors import ClientError
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clients.async_client import AsyncClient
-    from clients.bench.compare import Plan
     from clients.bench.launch import Running
     from clients.bench.peers import Peer
+    from clients.bench.rounds import Plan
 
 MAX_IDLE_CPU = 0.05
 
@@ -85,10 +85,8 @@ async def _compare(
 ) -> Comparison:
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(_client(wish, server)) for server in servers]
-        contenders, sizes, routes = await compare.prepare(servers, clients, wish.plan)
-        samples, idle_cpu = await compare.play(
-            contenders, wish.plan, sizes, on_progress=on_progress
-        )
+        contenders, sizes, routes = await rounds.prepare(servers, clients, wish.plan)
+        samples, idle_cpu = await rounds.play(contenders, wish.plan, sizes, on_progress=on_progress)
     plan = msgspec.structs.replace(wish.plan, sizes=sizes)
     file = wish.model_file
     return Comparison(

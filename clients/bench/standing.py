@@ -10,7 +10,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from clients.bench.compare import Sample
+    from clients.bench.rounds import Sample
 
 
 Better = Literal["higher", "lower", "neither"]
@@ -35,6 +35,7 @@ FIGURES = (
     _figure("decode-many", "tokens_per_second", "decode, many streams, total", "tok/s", "higher"),
     _figure("decode-many", "first_token_p50_seconds", "many streams, first token p50", "s"),
     _figure("decode-many", "first_token_p95_seconds", "many streams, first token p95", "s"),
+    _figure("prefill", "prompt_tokens", "the long prompt", "tokens", "neither"),
     _figure("prefill", "tokens_per_second", "prefill of a long prompt", "tok/s", "higher"),
     _figure("mixed", "first_token_p50_seconds", "small request beside it, first token p50", "s"),
     _figure("mixed", "first_token_p95_seconds", "small request beside it, first token p95", "s"),

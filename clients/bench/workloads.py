@@ -61,7 +61,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 async def decode(turn: Turn) -> Figures:
     """Write one answer; the rate counts from the first token on."""
     (answer,) = _answered([await load.one(turn.client, _short_prompt(turn, 0))])
-    return {"tokens_per_second": _rate(answer), "tokens": answer.num_tokens}
+    return {"tokens_per_second": _rate(answer), **_written([answer])}
 
 
 async def decode_many(turn: Turn) -> Figures:
@@ -72,7 +72,11 @@ async def decode_many(turn: Turn) -> Figures:
     measured = await load.closed_loop(turn.client, asks, num_users=num, on_progress=_silent)
     seconds = time.perf_counter() - started
     num_tokens = sum(answer.num_tokens for answer in _answered(measured))
-    return {"tokens_per_second": num_tokens / seconds, "tokens": num_tokens, **_firsts(measured)}
+    return {
+        "tokens_per_second": num_tokens / seconds,
+        **_written(measured),
+        **_firsts(measured),
+    }
 
 
 async def prefill(turn: Turn) -> Figures:
@@ -160,6 +164,11 @@ def _rate(answer: Measured) -> float:
     if answer.num_tokens < MIN_DECODED_TOKENS or len(answer.piece_seconds) < 2:
         raise WorkloadError(f"the answer ended after {answer.num_tokens} tokens, too few to time")
     return (answer.num_tokens - 1) / (answer.piece_seconds[-1] - answer.piece_seconds[0])
+
+
+def _written(measured: Sequence[Measured]) -> Figures:
+    """Return the tokens written; None where a server does not count and pieces had to do."""
+    return {"tokens": _total([m.num_tokens if m.is_counted else None for m in measured])}
 
 
 def _firsts(measured: Sequence[Measured]) -> Figures:

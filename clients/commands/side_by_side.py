@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clients.bench.workloads import WORKLOADS
 from clients.commands.connection import api_key, timeout
@@ -16,9 +18,10 @@ from clients.commands.terminal import note, write_json
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
-    from clients.bench.compare import Plan
     from clients.bench.peers import Peer
+    from clients.bench.rounds import Plan
 
 DEFAULTS = {
     "only": [],
@@ -83,13 +86,27 @@ def run(args: argparse.Namespace) -> int:
         start_seconds=args.start_seconds,
     )
     note(f"results: {wish.folder}" + (f"; model: {wish.model_file}" if wish.model_file else ""))
-    with progress("comparing") as on_progress:
+    with _interruptible(), progress("comparing") as on_progress:
         result = side_by_side.run(wish, note=note, on_progress=on_progress)
     if args.json:
         write_json(result)
     else:
         sys.stdout.write(comparison.markdown(result))
     return 0 if result.rows else 1
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM end the servers that were started, as ^C does."""
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def _peers(args: argparse.Namespace, notes: list[str]) -> list[Peer]:
@@ -106,7 +123,7 @@ def _peers(args: argparse.Namespace, notes: list[str]) -> list[Peer]:
 
 
 def _plan(args: argparse.Namespace, *, key: str) -> Plan:
-    from clients.bench.compare import Plan
+    from clients.bench.rounds import Plan
     from clients.bench.workloads import Sizes
 
     return Plan(

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.bench.compare import Contender, Sample, rotated
 from clients.bench.fim_routes import FimRoute
 from clients.bench.launch import Running
 from clients.bench.peers import Peer
+from clients.bench.rounds import Contender, Sample, rotated
 from clients.bench.standing import standing
 
 

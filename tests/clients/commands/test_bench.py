@@ -75,11 +75,19 @@ def test_a_replayed_chat_grows_by_the_servers_own_answers(side_by_side, fake_ser
         assert after[len(before)]["content"] == "x " * 12
 
 
-def test_what_a_server_does_not_report_is_left_out(side_by_side):
-    _, found = side_by_side("--only", "chat-replay")
-    names = {row["figure"]["name"] for row in found["rows"]}
-    assert "prompt_tokens" in names
-    assert "read_tokens" not in names
+def test_what_a_server_does_not_report_is_left_out_and_said(side_by_side, fake_server, tmp_path):
+    fake_server.sends_usage = False
+    _, found = side_by_side("--only", "chat-replay", "--only", "decode")
+    cells = {row["figure"]["name"]: set(row["cells"]) for row in found["rows"]}
+    assert cells == {
+        "tokens_per_second": {"a", "b"},
+        "prompt_tokens": {"b"},
+        "first_token_p50_seconds": {"a", "b"},
+    }
+    text = (tmp_path / "out" / "results.md").read_text(encoding="utf-8")
+    assert "a, chat-replay: the server does not report prompt tokens" in text
+    assert "b, chat-replay: the server does not report read tokens" in text
+    assert "a, decode: the server does not report tokens; pieces of text were counted" in text
 
 
 def test_the_way_of_small_requests_is_said(side_by_side, fake_server):

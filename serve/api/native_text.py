@@ -13,6 +13,7 @@ from serve.api.chat_schemas import ChatMessage
 from serve.api.prompts import check_ids
 from serve.api.served import Served, off_loop, served_by
 from serve.chat.messages import for_template
+from serve.chat.tools import history
 
 
 class TemplateRequest(msgspec.Struct, kw_only=True):
@@ -71,15 +72,12 @@ async def apply_template(
 ) -> Rendered:
     """Render messages as a chat request would."""
     messages = for_template([msgspec.to_builtins(message) for message in data.messages])
-    prompt = (
-        served_by(request)
-        .chat_template()
-        .render(
-            messages,
-            tools=None if data.tool_choice == "none" else data.tools,
-            add_generation_prompt=data.add_generation_prompt,
-            variables=data.chat_template_kwargs,
-        )
+    template = served_by(request).chat_template()
+    prompt = template.render(
+        history.complete(messages, template),
+        tools=None if data.tool_choice == "none" else data.tools,
+        add_generation_prompt=data.add_generation_prompt,
+        variables=data.chat_template_kwargs,
     )
     return Rendered(prompt)
 

@@ -9,7 +9,7 @@ from litestar.params import JSONBody
 
 from serve.api import asked, ollama_history, ollama_models
 from serve.api.access import request_id
-from serve.api.chat_tools import Calling, PlacedCall, check_tools
+from serve.api.chat_tools import Calling, PlacedCall, calling_of, check_tools
 from serve.api.errors import InvalidRequestError
 from serve.api.generation import submit
 from serve.api.ollama_answer import HANDLERS, loaded, respond
@@ -30,7 +30,6 @@ from serve.api.sampling import to_params
 from serve.api.served import OFF_LOOP_CHARS, Served, off_loop, served_by
 from serve.chat.messages import for_template
 from serve.chat.tools import history
-from serve.chat.tools.grammar import grammar_for
 from serve.engine.engine import Generation
 from serve.engine.request import GenerationRequest
 
@@ -129,10 +128,7 @@ def _read_chat(served: Served, data: OllamaChatRequest) -> list[int]:
 
 
 def _calling(served: Served, tools: Sequence[dict[str, Any]]) -> Calling | None:
-    if not tools:
-        return None
-    names = [tool["function"]["name"] for tool in tools]
-    return Calling(grammar=grammar_for(served.chat_template(), names), parallel=True)
+    return calling_of(served, tools, parallel=True) if tools else None
 
 
 def _read_prompt(served: Served, data: OllamaGenerateRequest) -> list[int]:

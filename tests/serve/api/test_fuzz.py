@@ -5,6 +5,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from serve.api.anthropic_schemas import CountRequest, MessagesRequest
 from serve.api.chat_schemas import ChatRequest
 from serve.api.completion_schemas import CompletionRequest
 from serve.api.native_schemas import InfillRequest, NativeCompletionRequest
@@ -13,6 +14,8 @@ from serve.api.native_text import DetokenizeRequest, TemplateRequest, TokenizeRe
 ROUTES = {
     "/v1/chat/completions": ChatRequest,
     "/v1/completions": CompletionRequest,
+    "/v1/messages": MessagesRequest,
+    "/v1/messages/count_tokens": CountRequest,
     "/completion": NativeCompletionRequest,
     "/infill": InfillRequest,
     "/apply-template": TemplateRequest,

@@ -7,6 +7,7 @@ asked at a time. Knows no statistics.
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,10 +16,16 @@ from clients.bench import workloads
 from clients.bench.counts import count
 from clients.bench.fim_routes import PHRASES, FimRoute, routes_of
 from clients.bench.workloads import WORKLOADS, Sizes, Turn, WorkloadError, long_prompt
-from clients.errors import ClientError, UsageError
+from clients.errors import (
+    AuthenticationError,
+    BadRequestError,
+    ClientError,
+    ContextLengthError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from clients.async_client import AsyncClient
     from clients.bench.launch import Running
@@ -96,8 +103,9 @@ async def prepare(
     Raises:
         ClientError: a peer cannot be asked at all.
     """
-    for client in clients:
-        client.model = client.model or await _first_model(client)
+    for server, client in zip(servers, clients, strict=True):
+        with _named(server.peer.name):
+            client.model = client.model or await _first_model(client)
     num_functions = await _num_functions(clients[0], plan)
     sizes = msgspec.structs.replace(plan.sizes, num_long_functions=num_functions)
     routes = await routes_of(clients)
@@ -153,6 +161,19 @@ async def _sample(name: str, scenario: str, number: int, turn: Turn) -> Sample:
     return Sample(peer=name, scenario=scenario, round=number, figures=figures)
 
 
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    """Say which of the servers it is that refuses what the caller wants of it."""
+    try:
+        yield
+    except ContextLengthError as error:
+        raise UsageError(
+            f"{name}: {error}; lower --prompt-tokens or give it more context"
+        ) from error
+    except (AuthenticationError, BadRequestError) as error:
+        raise UsageError(f"{name}: {error}") from error
+
+
 async def _first_model(client: AsyncClient) -> str | None:
     models = await client.models()
     return models[0].id if models else None
@@ -171,5 +192,6 @@ async def _num_functions(client: AsyncClient, plan: Plan) -> int:
 async def _seconds_to_read(contender: Contender, sizes: Sizes, key: str) -> float:
     turn = Turn(client=contender.client, fim=contender.fim, key=key, sizes=sizes)
     started = time.perf_counter()
-    await workloads.prefill(turn)
+    with _named(contender.name):
+        await workloads.prefill(turn)
     return time.perf_counter() - started

@@ -127,7 +127,7 @@ def _plan(args: argparse.Namespace, *, key: str) -> Plan:
     from clients.bench.workloads import Sizes
 
     return Plan(
-        scenarios=tuple(args.only or WORKLOADS),
+        scenarios=tuple(dict.fromkeys(args.only or WORKLOADS)),
         num_rounds=args.rounds,
         num_long_tokens=args.prompt_tokens,
         sizes=Sizes(num_decoded_tokens=args.tokens),

@@ -125,6 +125,18 @@ def test_a_server_that_is_not_there_is_a_mistake_of_the_caller(tmp_path, capsys)
     assert "http://127.0.0.1:9" in capsys.readouterr().err
 
 
+def test_which_server_refuses_is_said(fake_server, second_server, tmp_path, capsys):
+    second_server.api_key = "right"
+    flags = ["--compare", f"a={fake_server.root_url}", "--compare", f"b={second_server.root_url}"]
+    assert main(["bench", *flags, "--output", str(tmp_path)]) == 2
+    assert "error: b: wrong key" in capsys.readouterr().err
+
+
+def test_a_scenario_named_twice_is_played_once(side_by_side):
+    _, found = side_by_side("--only", "prefill", "--only", "prefill")
+    assert len(found["samples"]) == 4
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

@@ -108,6 +108,14 @@ def test_quantizing_gives_a_measured_file_of_each_type(quantize_run):
     assert read(quantize_run / "recommendation.json")["file"] in names
 
 
+def test_the_parity_gate_passed_and_the_adapter_shows(quantize_run):
+    verification = read(quantize_run / "verification.json")
+    assert verification["passed"]
+    checks = {check["name"]: check["detail"] for check in verification["checks"]}
+    assert {"greedy continuations", "prompts and token ids", "adapter's effect"} <= checks.keys()
+    assert verification["merge"]["num_changed_tensors"] == 210  # 7 linear layers in 30 blocks
+
+
 def test_same_inputs_are_not_worked_on_twice(home, finetune_run, quantize_run):
     again = run_stage("quantize", "--types", "f16,q8_0", home=home)
     assert Path(again) == quantize_run

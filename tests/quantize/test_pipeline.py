@@ -191,6 +191,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bytes(done, tiny_run, tmp_p
 def test_a_full_disk_is_told_before_the_work_with_the_numbers(
     tiny_run, tmp_path, monkeypatch, capsys
 ):
+    monkeypatch.setenv("EDGESMITH_HOME", str(tmp_path))
     usage = type("Usage", (), {"free": 1_000_000})
     monkeypatch.setattr("quantize.convert.shutil.disk_usage", lambda _path: usage)
     assert quantize(tmp_path, "--from", str(tiny_run))[0] == 2

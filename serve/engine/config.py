@@ -37,6 +37,15 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `queue_limit`: requests that may wait for a seat before newcomers are refused.
     `event_queue_limit`: undelivered events after which a stalled reader is cancelled.
     `aging_seconds`: a prefill unserved for this long rises one class; see `scheduler`.
+    `cache_memory_bytes`: for prefixes that left the KV cache, so that they are not read again.
+    None is an eighth of the memory that is free after loading, at most 512 MiB: some 18k tokens of
+    a 1.5B model, the few files and chats that one person has open. 0 turns it off.
+    `cache_demote_seconds`: a prefix nobody uses leaves the KV cache after this long, the pause
+    between two keystrokes, since it slows every step of the others while it stays.
+    `cache_folder`: where prefixes outlive the process, in files that only their owner may read.
+    None writes none: what was typed can be read out of such a file, so leaving one is a choice.
+    `cache_disk_bytes`: the bound of that folder, other models' files included; twice what a long
+    session of a 1.5B model leaves.
     """
 
     model: str
@@ -54,6 +63,10 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     queue_limit: int = 64
     event_queue_limit: int = 1024
     aging_seconds: float = 2.0
+    cache_memory_bytes: int | None = None
+    cache_demote_seconds: float = 2.0
+    cache_folder: str | None = None
+    cache_disk_bytes: int = 2 * 2**30
 
     def __post_init__(self) -> None:
         """Check ranges. Raises: ValueError naming field, value and limit."""
@@ -65,6 +78,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             raise ValueError("fim_slots and queue_limit must not be negative")
         if self.event_queue_limit < 2 or self.aging_seconds <= 0:
             raise ValueError("event_queue_limit must be at least 2 and aging_seconds positive")
+        self._check_cache()
         seats = (self.slots or 1) + self.fim_slots
         if seats > MAX_SEATS:
             raise ValueError(f"slots + fim_slots is {seats}; llama.cpp has {MAX_SEATS} sequences")
@@ -74,3 +88,14 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
             )
         if self.kv_type != "f16" and not self.flash_attention:
             raise ValueError(f"kv_type {self.kv_type} needs flash_attention")
+
+    def _check_cache(self) -> None:
+        for name in ("cache_memory_bytes", "cache_demote_seconds", "cache_disk_bytes"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"{name} is {value}; it must not be negative")
+        if self.cache_folder is not None and self.cache_memory_bytes == 0:
+            raise ValueError(
+                "cache_folder is filled from memory and cache_memory_bytes is 0; "
+                "raise it or leave cache_folder out"
+            )

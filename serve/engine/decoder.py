@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from serve.engine.batch import Batch, Outcome
 
+    State = npt.NDArray[np.uint8]  # the bytes of one sequence's cells, as the library lays them out
+
 
 class Abort(Protocol):
     """A flag that stops a running decode."""
@@ -35,6 +37,10 @@ class Decoder(Protocol):
     def can_trim(self) -> bool:
         """Say whether cells can be cut anywhere."""
 
+    @property
+    def can_trim_restored(self) -> bool:
+        """Say whether that also holds for cells that came back by `restore`."""
+
     def decode(self, batch: Batch) -> Outcome:
         """Compute a batch. Raises: DecodeError."""
 
@@ -49,3 +55,12 @@ class Decoder(Protocol):
 
     def end_position(self, seq_id: int) -> int:
         """Return how many positions have cells."""
+
+    def state_bytes(self, seq_id: int) -> int:
+        """Return the size of what `save` would return."""
+
+    def save(self, seq_id: int) -> State:
+        """Return a copy of a sequence's cells. Raises: DecodeError."""
+
+    def restore(self, seq_id: int, state: State) -> bool:
+        """Put saved cells into an empty sequence; False when there are not enough free ones."""

@@ -10,22 +10,29 @@ import asyncio
 import math
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from serve.engine import machine
 from serve.engine.chunking import RowCosts
 from serve.engine.config import EngineConfig
+from serve.engine.disk_tier import DiskTier
 from serve.engine.errors import (
     EngineClosedError,
+    EngineError,
     InvalidSamplingError,
     PromptTooLongError,
     QueueFullError,
 )
 from serve.engine.generation import Generation
+from serve.engine.identity import cache_identity
+from serve.engine.keeper import Keeper
 from serve.engine.lane import Lane
 from serve.engine.model import Model
 from serve.engine.model_info import ModelInfo
+from serve.engine.prefix_cache import PrefixCache
 from serve.engine.sampler import check_sampling
 from serve.engine.scheduler import Limits, Scheduler
 from serve.engine.sequence import Sequence
@@ -41,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "EngineConfig", "Generation", "ModelInfo"]
 
 _MAX_RETRY_SECONDS = 60
+MOST_CACHE_BYTES = 512 * 2**20
 
 
 class Engine:
@@ -58,9 +66,17 @@ class Engine:
             num_general=n_general,
             aging_seconds=config.aging_seconds,
         )
-        slots = SlotTable(model.info.n_slots, can_trim=model.can_trim)
-        self._scheduler = Scheduler(slots, RowCosts(), limits)
-        self._worker = Worker(model, self._scheduler, time.monotonic)
+        slots = SlotTable(
+            model.info.n_slots,
+            can_trim=model.can_trim,
+            can_trim_restored=model.can_trim_restored,
+        )
+        can_trim = model.can_trim_restored
+        disk = _open_disk_tier(config, model.info, can_trim=can_trim)
+        self._cache = PrefixCache(_cache_bytes(config), can_trim=can_trim, disk=disk)
+        self._scheduler = Scheduler(slots, RowCosts(), limits, self._cache)
+        keeper = Keeper(model, slots, self._cache, config.cache_demote_seconds)
+        self._worker = Worker(model, self._scheduler, keeper, time.monotonic)
         self._max_unfinished = model.info.n_slots + config.queue_limit
         self._num_unfinished = 0
         self._lock = threading.Lock()
@@ -70,10 +86,15 @@ class Engine:
     def load(cls, config: EngineConfig) -> Engine:
         """Load the model, read a few rows to wake it, start the worker.
 
-        Blocks for a second or more. Raises: ModelLoadError, ContextTooLargeError.
+        Blocks for a second or more. Raises: ModelLoadError, ContextTooLargeError,
+        CacheFolderError.
         """
         model = Model.load(config)
-        engine = cls(model, config)
+        try:
+            engine = cls(model, config)
+        except EngineError:
+            model.close()
+            raise
         num_rows, seconds = model.warm_up()
         engine._scheduler.costs.observe_prefill(num_rows, seconds)
         engine._worker.start(engine._note_finished)
@@ -183,7 +204,7 @@ class Engine:
 
     def stats(self) -> EngineStats:
         """Take a snapshot; any thread, any time, a step behind at most."""
-        slots = slot_stats(self._scheduler.slots)
+        slots, disk = slot_stats(self._scheduler.slots), self._cache.disk
         return EngineStats(
             slots=slots,
             num_waiting=self._num_unfinished - len(self._scheduler.running),
@@ -192,8 +213,16 @@ class Engine:
             num_held_tokens=sum(slot.num_held_tokens for slot in slots),
             preemptions=self._scheduler.num_preemptions,
             seconds_per_prompt_row=self._scheduler.costs.seconds_per_row,
+            cache_memory_bytes=self._cache.num_bytes,
+            cache_memory_evictions=self._cache.evictions,
+            cache_disk_bytes=0 if disk is None else disk.num_bytes,
+            cache_disk_evictions=0 if disk is None else disk.evictions,
             **self._worker.counters.as_dict(),
         )
+
+    def purge_cache(self) -> None:
+        """Forget every prefix that nobody uses, on the disk too, within a step; any thread."""
+        self._worker.purge()
 
     def close(self) -> None:
         """Stop what runs, end every answer, free the model; a second call does nothing."""
@@ -203,3 +232,20 @@ class Engine:
             self._is_closed = True
         self._worker.close()
         self._model.close()
+
+
+def _open_disk_tier(config: EngineConfig, info: ModelInfo, *, can_trim: bool) -> DiskTier | None:
+    """Open the folder, when there is to be one. Raises: CacheFolderError."""
+    if config.cache_folder is None or not config.cache_disk_bytes:
+        return None
+    folder, identity = Path(config.cache_folder), cache_identity(config, info.runtime)
+    return DiskTier(folder.expanduser(), config.cache_disk_bytes, identity, can_trim=can_trim)
+
+
+def _cache_bytes(config: EngineConfig) -> int:
+    """Return the bound of the memory tier: see `EngineConfig.cache_memory_bytes`."""
+    if config.cache_memory_bytes is not None:
+        return config.cache_memory_bytes
+    free_bytes = machine.available_memory_bytes()
+    share = MOST_CACHE_BYTES if free_bytes is None else free_bytes // 8
+    return min(share, MOST_CACHE_BYTES)

@@ -7,6 +7,8 @@ EngineError
 ├── QueueFullError          the queue is at its bound; try again in `retry_after_seconds`
 ├── InvalidSamplingError    a sampling parameter out of range (what, value, limit)
 ├── EngineClosedError       the engine is shutting down or its worker died
+├── CacheFolderError        the folder for stored prefixes cannot be made or entered
+├── DamagedStateError       a stored prefix is not what was written; never leaves the engine
 └── DecodeError             llama_decode failed for this batch
 
 Knows no HTTP: the api package turns each into a status.
@@ -64,6 +66,14 @@ class InvalidSamplingError(EngineError):
 
 class EngineClosedError(EngineError):
     """No more requests are taken."""
+
+
+class CacheFolderError(EngineError):
+    """The folder for stored prefixes cannot be used; the message names it and the remedy."""
+
+
+class DamagedStateError(EngineError):
+    """The file of a stored prefix is cut short or altered; it is dropped and its text read."""
 
 
 class DecodeError(EngineError):

@@ -37,14 +37,17 @@ class Mailbox:
             self._is_woken = True
             self._changed.notify()
 
-    def take(self, *, wait: bool) -> list[Lane]:
-        """Take all lanes; with `wait`, not before there is one, a wake-up call or the end."""
+    def take(self, *, wait: bool, timeout_seconds: float | None = None) -> list[Lane]:
+        """Take all lanes; with `wait`, not before there is one, a call, the end or the time."""
         with self._changed:
-            while wait and not (self._lanes or self._is_woken or self._closed_because):
-                self._changed.wait()
+            if wait:
+                self._changed.wait_for(self._has_news, timeout_seconds)
             self._is_woken = False
             lanes, self._lanes = self._lanes, []
             return lanes
+
+    def _has_news(self) -> bool:
+        return bool(self._lanes or self._is_woken or self._closed_because)
 
     def has_before(self, effective_class: int) -> bool:
         """Say whether a lane of a higher class than this waits."""

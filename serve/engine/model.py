@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from serve.engine.config import EngineConfig
 
 Logits = npt.NDArray[np.float32]
+State = npt.NDArray[np.uint8]
 
 _LOAD_MODES = {"mmap": 1, "read": 0, "mlock": 3}  # llama.h `llama_load_mode`
 _MAGIC = b"GGUF"
@@ -51,6 +52,7 @@ class Model:
         self.n_batch: int = self._lib.llama_n_batch(context)
         self.vocabulary = Vocabulary(self._lib.llama_model_get_vocab(handle))
         self.can_trim = _can_trim(handle)
+        self.can_trim_restored = self.can_trim and not self._lib.llama_model_n_swa(handle)
         self._rows = RowBuffers(self.n_batch)
         self._logits_type = ctypes.c_float * self.vocabulary.size
 
@@ -133,6 +135,35 @@ class Model:
     def end_position(self, seq_id: int) -> int:
         """Return how many positions of a sequence have cells."""
         return int(self._lib.llama_memory_seq_pos_max(self._memory, seq_id)) + 1
+
+    def state_bytes(self, seq_id: int) -> int:
+        """Return the size of a sequence's state. Source: llama.h `llama_state_seq_get_size`."""
+        return int(self._lib.llama_state_seq_get_size(self._context, seq_id))
+
+    def save(self, seq_id: int) -> State:
+        """Copy a sequence's cells out. Raises: DecodeError.
+
+        With a sliding window the library leaves out what later tokens cannot see, so such a state
+        cannot be cut after it was restored. Source: llama.h `llama_state_seq_get_data`.
+        """
+        state = np.empty(self.state_bytes(seq_id), np.uint8)
+        count = self._lib.llama_state_seq_get_data(
+            self._context, _pointer(state, ctypes.c_uint8), state.size, seq_id
+        )
+        if count != state.size:
+            raise DecodeError(f"saving sequence {seq_id} gave {count} of {state.size} bytes")
+        return state
+
+    def restore(self, seq_id: int, state: State) -> bool:
+        """Put saved cells into an empty sequence; False when they do not fit.
+
+        The library checks neither content nor model. Source: llama.h `llama_state_seq_set_data`.
+        """
+        native.forget_complaints()
+        count = self._lib.llama_state_seq_set_data(
+            self._context, _pointer(state, ctypes.c_uint8), state.size, seq_id
+        )
+        return bool(count)
 
     def warm_up(self) -> tuple[int, float]:
         """Page the weights in; return rows and seconds of a batch that found them there."""

@@ -55,6 +55,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `max_tokens` None means: until the context is full. 0 reads the prompt and generates nothing.
     `stop` strings are never part of the text that comes out. `request_id` appears in logs.
+    `cache_scope` is opaque: what was read for one scope is never reused for another.
     """
 
     prompt_token_ids: Sequence[int]
@@ -64,6 +65,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     priority: Priority = Priority.INTERACTIVE
     ignore_eos: bool = False
     request_id: str = ""
+    cache_scope: str = ""
 
 
 class TopLogprob(msgspec.Struct, frozen=True):

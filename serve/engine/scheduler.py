@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from serve.engine.batch import Span
+from serve.engine.prefix_cache import Tier
 from serve.engine.request import FinishReason, Priority
 from serve.engine.sequence import Sequence, Status
 
 if TYPE_CHECKING:
     from serve.engine.chunking import RowCosts
-    from serve.engine.slots import Seating, SlotTable
+    from serve.engine.prefix_cache import Match, PrefixCache
+    from serve.engine.slots import Held, Seating, SlotTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +58,11 @@ class Plan:
 class Scheduler:
     """Owns the queue and the running sequences; the worker thread is its only caller."""
 
-    def __init__(self, slots: SlotTable, costs: RowCosts, limits: Limits) -> None:
+    def __init__(
+        self, slots: SlotTable, costs: RowCosts, limits: Limits, cache: PrefixCache | None = None
+    ) -> None:
         self.slots = slots
+        self.cache = cache
         self.costs = costs
         self.limits = limits
         self.waiting: list[Sequence] = []
@@ -82,24 +87,36 @@ class Scheduler:
         return Plan(seatings, decode, prefill, prefill_class)
 
     def _admit(self, now: float) -> tuple[Seating, ...]:
-        seatings = []
+        """Seat in order of rank. A seating that restores is the last: it may cost idle cells."""
+        seatings: list[Seating] = []
         for sequence in sorted(self.waiting, key=lambda s: self._rank(s, now)):
             if not self.slots.num_free or not self._cells_suffice(sequence):
                 break
             if sequence.priority is not Priority.FIM and self._general_seats_taken():
                 continue
             seatings.append(self._seat(sequence, now))
+            if seatings[-1].stored is not None:
+                break
         return tuple(seatings)
 
     def _seat(self, sequence: Sequence, now: float) -> Seating:
         self.waiting.remove(sequence)
-        seating = self.slots.seat(sequence)
+        seating = self.slots.seat(sequence, self._match(sequence))
         sequence.status = Status.PREFILL
         if sequence.seated_at is None:
             sequence.seated_at = now
             sequence.num_cached_tokens = seating.num_cached
+            if seating.stored is not None:
+                sequence.cached_tier = seating.stored.tier
         self.running.append(sequence)
         return seating
+
+    def _match(self, sequence: Sequence) -> Match | None:
+        """Find its beginning outside the cells; the running ones leave room for so many."""
+        if self.cache is None:
+            return None
+        room = self.limits.n_cells - sum(s.num_computed for s in self.running)
+        return self.cache.match(sequence.token_ids, sequence.request.cache_scope, room)
 
     def _rank(self, sequence: Sequence, now: float) -> tuple[int, int]:
         return self._effective_class(sequence, now), sequence.number
@@ -150,13 +167,21 @@ class Scheduler:
         """End a sequence wherever it stands and free its seat."""
         if sequence.is_seated:
             self.running.remove(sequence)
-            self.slots.release(sequence, keep_cells=keep_cells)
+            self.slots.release(sequence, keep_cells=keep_cells, now=now)
         else:
             self.waiting.remove(sequence)
         sequence.finish(reason, now)
 
-    def make_room(self) -> int | None:
-        """Give up cells of the least worth; return whose, or None when one sequence has all.
+    def mark_unread(self, sequence: Sequence) -> None:
+        """Record that the cells it was promised could not be had: all of it is read."""
+        sequence.num_computed = 0
+        self.slots.slots[sequence.seq_id].floor = 0
+        if not sequence.num_output_tokens:
+            sequence.num_cached_tokens = 0
+            sequence.cached_tier = Tier.RESIDENT
+
+    def make_room(self) -> Held | None:
+        """Give up cells of the least worth; return which, or None when one sequence has all.
 
         Idle prefixes go first. Then the newest sequence of the lowest class goes back to the
         queue, to be read again; the oldest of the highest always gets to its end.
@@ -169,14 +194,14 @@ class Scheduler:
         victim = max(self.running, key=lambda s: (s.priority, s.number))
         return self._requeue(victim)
 
-    def _requeue(self, victim: Sequence) -> int:
-        seq_id = victim.seq_id
+    def _requeue(self, victim: Sequence) -> Held:
+        held = self.slots.slots[victim.seq_id].held()
         self.running.remove(victim)
         self.slots.release(victim, keep_cells=False)
         victim.status = Status.QUEUED
         self.num_preemptions += 1
         self.waiting.append(victim)
-        return seq_id
+        return held
 
 
 def _fill(ranked: list[Sequence], rows: int) -> tuple[Span, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import enum
 import itertools
 
+from serve.engine.prefix_cache import Tier
 from serve.engine.request import FinishReason, GenerationRequest, Priority
 
 _numbers = itertools.count()
@@ -42,6 +43,7 @@ class Sequence:
         self.context_length = context_length
         self.num_computed = 0
         self.num_cached_tokens = 0
+        self.cached_tier = Tier.RESIDENT  # where those came from
         self.seq_id = -1
         self.status = Status.QUEUED
         self.finish_reason: FinishReason | None = None

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from serve.engine.prefix_cache import Tier
+
 if TYPE_CHECKING:
     from serve.engine.sequence import Sequence
     from serve.engine.slots import SlotTable
@@ -37,6 +39,9 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot. Counters grow since the engine started; `*_seconds` are sums.
 
     `queue_seconds` is the time to a seat, `seated_seconds` from there to the end.
+    `cached_tokens` were not read again; of those, `cached_memory_tokens` and `cached_disk_tokens`
+    were restored from these tiers and the rest was still in the KV cache. `evictions` were of idle
+    cells for want of room, `cache_memory_evictions` and `cache_disk_evictions` of stored prefixes.
     `decode_seconds` is the time inside llama_decode, `rest_seconds` that of the steps outside it.
     """
 
@@ -48,6 +53,8 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     requests_finished: dict[str, int]
     prompt_tokens: int
     cached_tokens: int
+    cached_memory_tokens: int
+    cached_disk_tokens: int
     completion_tokens: int
     num_steps: int
     decode_batches: int
@@ -57,6 +64,10 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     aborted_chunks: int
     preemptions: int
     evictions: int
+    cache_memory_bytes: int
+    cache_memory_evictions: int
+    cache_disk_bytes: int
+    cache_disk_evictions: int
     decode_seconds: float
     rest_seconds: float
     queue_seconds: float
@@ -72,6 +83,8 @@ class Counters:
     requests_finished: Counter[str] = field(default_factory=Counter)
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    cached_memory_tokens: int = 0
+    cached_disk_tokens: int = 0
     completion_tokens: int = 0
     num_steps: int = 0
     decode_batches: int = 0
@@ -106,11 +119,18 @@ class Counters:
         self.completion_tokens += sequence.num_output_tokens
         if sequence.seated_at is not None:
             self.prompt_tokens += sequence.num_prompt_tokens
-            self.cached_tokens += sequence.num_cached_tokens
+            self._count_cached(sequence)
             self.queue_seconds += sequence.seated_at - sequence.queued_at
             self.seated_seconds += (sequence.finished_at or 0.0) - sequence.seated_at
         if sequence.first_token_at is not None:
             self.first_token_seconds += sequence.first_token_at - sequence.queued_at
+
+    def _count_cached(self, sequence: Sequence) -> None:
+        self.cached_tokens += sequence.num_cached_tokens
+        if sequence.cached_tier is Tier.MEMORY:
+            self.cached_memory_tokens += sequence.num_cached_tokens
+        elif sequence.cached_tier is Tier.DISK:
+            self.cached_disk_tokens += sequence.num_cached_tokens
 
 
 def slot_stats(slots: SlotTable) -> tuple[SlotStats, ...]:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from serve.engine.batch import Batch, Span
     from serve.engine.decoder import Decoder
+    from serve.engine.keeper import Keeper
     from serve.engine.lane import Lane
     from serve.engine.scheduler import Plan, Scheduler
     from serve.engine.slots import Seating
@@ -33,17 +34,21 @@ logger = logging.getLogger(__name__)
 class Worker:
     """Runs steps while there is work. `start` it once, `close` it once, from any other thread."""
 
-    def __init__(self, model: Decoder, scheduler: Scheduler, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, model: Decoder, scheduler: Scheduler, keeper: Keeper, clock: Callable[[], float]
+    ) -> None:
         self.counters = Counters()
         self.mailbox = Mailbox()
         self.scheduler = scheduler
         self.failure: str | None = None
         self._model = model
+        self._keeper = keeper
         self._clock = clock
         self._lanes: dict[Sequence, Lane] = {}
         self._outbox = Outbox()
         self._on_finished: Callable[[], None] = lambda: None
         self._closing = False
+        self._is_purge_wanted = False  # set by any thread, acted on by the worker
         self._chunk_class: int | None = None  # of the prefill chunk that runs now
         self._chunk: frozenset[Sequence] = frozenset()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -71,6 +76,11 @@ class Worker:
         if chunk and all(sequence.is_cancelled for sequence in chunk):
             self._model.abort.raise_()
 
+    def purge(self) -> None:
+        """Forget every idle prefix, at the next step; any thread."""
+        self._is_purge_wanted = True
+        self.mailbox.wake()
+
     def close(self) -> None:
         """Stop the running decode, fail what is left, join."""
         self._closing = True
@@ -90,13 +100,17 @@ class Worker:
             self.failure = reason
         self.mailbox.close(reason)
         self._fail_all(reason)
+        if self.failure is None:
+            self._keeper.close(self._clock())
 
     def step(self, *, wait: bool = False) -> None:
         """Take lanes, plan, decode, sample, emit."""
-        for lane in self.mailbox.take(wait=wait):
+        sleep = self._keeper.seconds_to_next(self._clock()) if wait else None
+        for lane in self.mailbox.take(wait=wait, timeout_seconds=sleep):
             self._enter(lane)
         began, decoding = self._clock(), self.counters.decode_seconds
         self._drop_cancelled()
+        self._purge_if_wanted()
         plan = self.scheduler.plan(self._clock())
         for seating in plan.seatings:
             self._seat(seating)
@@ -104,6 +118,7 @@ class Worker:
         self._outbox.flush()
         self._compute_chunk(plan)
         self._outbox.flush()
+        self._keeper.tidy(self._clock())
         self.counters.num_steps += 1
         inside = self.counters.decode_seconds - decoding
         self.counters.rest_seconds += self._clock() - began - inside
@@ -116,21 +131,30 @@ class Worker:
         except Exception as error:  # noqa: BLE001  # one request's failure stays its own
             self._fail(lane.sequence, f"the sampler could not be made: {error}")
 
+    def _purge_if_wanted(self) -> None:
+        if self._is_purge_wanted:
+            self._is_purge_wanted = False
+            self._keeper.purge()
+
     def _drop_cancelled(self) -> None:
         for sequence in [s for s in self._lanes if s.is_cancelled]:
             self._finish(sequence, FinishReason.CANCELLED)
 
     def _seat(self, seating: Seating) -> None:
-        """Move cells as the seating says; when that fails the prompt is read from its start."""
-        sequence, seq_id = seating.sequence, seating.seq_id
+        """Move cells as the seating says, after a copy of what goes was kept."""
+        now = self._clock()
         try:
-            if seating.copy_from is None:
-                self._model.trim(seq_id, seating.num_cached)
-            else:
-                self._model.trim(seq_id, 0)
-                self._model.copy(seating.copy_from, seq_id, seating.num_cached)
+            self._keeper.keep_lost(seating, now)
+            if seating.copy_from is None and seating.stored is None:
+                self._model.trim(seating.seq_id, seating.num_cached)
+                return
+            self._model.trim(seating.seq_id, 0)
+            if seating.copy_from is not None:
+                self._model.copy(seating.copy_from, seating.seq_id, seating.num_cached)
+            elif not self._keeper.restore(seating, now):
+                self.scheduler.mark_unread(seating.sequence)
         except DecodeError as error:
-            self._fail(sequence, str(error))
+            self._fail(seating.sequence, str(error))
 
     def _compute_chunk(self, plan: Plan) -> None:
         """Run the prompt rows, open to be aborted by a newcomer of a higher class.
@@ -215,11 +239,12 @@ class Worker:
 
     def _make_room(self, spans: Many[Span]) -> None:
         """Free cells for the next step; a sequence that needs more than all ends by length."""
-        seq_id = self.scheduler.make_room()
-        if seq_id is None:
+        held = self.scheduler.make_room()
+        if held is None:
             self._finish(spans[0].sequence, FinishReason.LENGTH)
             return
-        self._model.trim(seq_id, 0)
+        self._keeper.keep(held, self._clock())
+        self._model.trim(held.seq_id, 0)
         self.counters.evictions += 1
 
     def _fail_spans(self, spans: Many[Span], message: str) -> None:

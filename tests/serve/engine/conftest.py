@@ -9,7 +9,9 @@ from serve.engine.batch import Outcome
 from serve.engine.chunking import RowCosts
 from serve.engine.errors import DecodeError
 from serve.engine.generation import Generation
+from serve.engine.keeper import Keeper
 from serve.engine.lane import Lane
+from serve.engine.prefix_cache import PrefixCache
 from serve.engine.request import (
     Finished,
     GenerationRequest,
@@ -24,6 +26,7 @@ from serve.engine.worker import Worker
 
 END = 0
 N_VOCAB = 256
+TOKEN_BYTES = 8  # of a saved cell
 GREEDY = SamplingParams(temperature=0)
 
 
@@ -49,10 +52,12 @@ class FakeFlag:
 class FakeModel:
     """Holds cells as lists and refuses any row that is not the next position of its sequence."""
 
-    def __init__(self, *, n_batch=64, n_cells=10_000, can_trim=True):
+    def __init__(self, *, n_batch=64, n_cells=10_000, can_trim=True, can_trim_restored=True):
         self.n_batch = n_batch
         self.n_cells = n_cells
         self.can_trim = can_trim
+        self.can_trim_restored = can_trim and can_trim_restored
+        self.restored = {}  # what may not be cut, when restored cells may not
         self.abort = FakeFlag()
         self.cells = {}
         self.batches = []  # one list of (seq_id, position, token_id) per computed batch
@@ -97,15 +102,37 @@ class FakeModel:
         held = self.cells.setdefault(seq_id, [])
         if not self.can_trim and 0 < start < len(held):
             raise DecodeError("cannot be cut")
+        if start == 0:
+            self.restored.pop(seq_id, None)
+        assert start >= self.restored.get(seq_id, 0)
         del held[start:]
 
     def copy(self, source, target, stop):
         assert not self.cells.get(target)
         assert stop <= len(self.cells[source])
+        assert stop >= self.restored.get(source, 0)
         self.cells[target] = self.cells[source][:stop]
+        if source in self.restored:
+            self.restored[target] = self.restored[source]
 
     def end_position(self, seq_id):
         return len(self.cells.get(seq_id, []))
+
+    def state_bytes(self, seq_id):
+        return TOKEN_BYTES * len(self.cells.get(seq_id, []))
+
+    def save(self, seq_id):
+        return np.repeat(np.array(self.cells[seq_id], np.uint16), TOKEN_BYTES // 2).view(np.uint8)
+
+    def restore(self, seq_id, state):
+        assert not self.cells.get(seq_id)
+        held = state.view(np.uint16)[:: TOKEN_BYTES // 2].tolist()
+        if sum(map(len, self.cells.values())) + len(held) > self.n_cells:
+            return False
+        self.cells[seq_id] = held
+        if not self.can_trim_restored:
+            self.restored[seq_id] = len(held)
+        return True
 
 
 class FakeLoop:
@@ -118,11 +145,26 @@ class FakeLoop:
 class Harness:
     """A worker whose steps the test takes itself, on a clock that the test moves."""
 
-    def __init__(self, *, n_slots=4, fim_slots=1, aging_seconds=2.0, headroom_tokens=0, **model):
+    def __init__(
+        self,
+        *,
+        n_slots=4,
+        fim_slots=1,
+        aging_seconds=2.0,
+        headroom_tokens=0,
+        cache_bytes=0,
+        disk=None,
+        **model,
+    ):
         self.model = FakeModel(**model)
         self.now = 0.0
         self.loop = FakeLoop()
-        self.slots = SlotTable(n_slots + fim_slots, can_trim=self.model.can_trim)
+        self.slots = SlotTable(
+            n_slots + fim_slots,
+            can_trim=self.model.can_trim,
+            can_trim_restored=self.model.can_trim_restored,
+        )
+        self.cache = PrefixCache(cache_bytes, can_trim=self.model.can_trim_restored, disk=disk)
         self.costs = RowCosts()
         limits = Limits(
             max_rows=self.model.n_batch,
@@ -131,8 +173,9 @@ class Harness:
             aging_seconds=aging_seconds,
             headroom_tokens=headroom_tokens,
         )
-        self.scheduler = Scheduler(self.slots, self.costs, limits)
-        self.worker = Worker(self.model, self.scheduler, lambda: self.now)
+        self.scheduler = Scheduler(self.slots, self.costs, limits, self.cache)
+        self.keeper = Keeper(self.model, self.slots, self.cache, demote_seconds=2.0)
+        self.worker = Worker(self.model, self.scheduler, self.keeper, lambda: self.now)
         self.generations = []
 
     def request(self, prompt, *, priority=Priority.INTERACTIVE, **fields):

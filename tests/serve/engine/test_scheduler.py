@@ -159,7 +159,7 @@ def test_room_is_made_by_the_newest_of_the_lowest_class_and_never_by_the_last_on
     newer = add(scheduler, priority=Priority.INTERACTIVE)
     scheduler.plan(0.0)
     seq_id = newer.seq_id
-    assert scheduler.make_room() == seq_id
+    assert scheduler.make_room().seq_id == seq_id
     assert (newer.status, newer.num_computed) == (Status.QUEUED, 0)
     assert scheduler.make_room() is None
     assert scheduler.running == [oldest]

@@ -118,9 +118,9 @@ class Keeper:
             self._model.trim(held.seq_id, 0)
         self.cache.purge()
 
-    def close(self, now: float) -> None:
+    def close(self, now: float, *, cells_are_sound: bool = True) -> None:
         """Save what is idle when it can outlive the process."""
-        if self.cache.disk is not None:
+        if self.cache.disk is not None and cells_are_sound:
             while self.evict_idle(now):
                 pass
         self.cache.close()

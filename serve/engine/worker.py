@@ -100,8 +100,7 @@ class Worker:
             self.failure = reason
         self.mailbox.close(reason)
         self._fail_all(reason)
-        if self.failure is None:
-            self._keeper.close(self._clock())
+        self._keeper.close(self._clock(), cells_are_sound=self.failure is None)
 
     def step(self, *, wait: bool = False) -> None:
         """Take lanes, plan, decode, sample, emit."""

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from serve.engine.config import EngineConfig
 from serve.engine.disk_tier import DiskTier
 from serve.engine.errors import CacheFolderError
 from serve.engine.identity import cache_identity, file_fingerprint
 from serve.engine.prefix_cache import SETTLED_SECONDS, PrefixCache, Tier
-from serve.engine.request import FinishReason
+from serve.engine.slots import common_prefix_length
 
 PLENTY = 10**6
 TEXT = list(range(1, 121))
@@ -57,7 +61,7 @@ def answer(harness, prompt, **fields):
     harness.run()
     events = harness.events(generation)
     assert harness.tokens(events) == harness.expected(prompt, 4)
-    assert harness.finished(events).reason is FinishReason.LENGTH
+    assert harness.finished(events).error is None
     return harness.finished(events).num_cached_tokens, generation.sequence.cached_tier
 
 
@@ -68,6 +72,46 @@ def test_a_prefix_is_there_after_a_restart(make_harness, open_disk):
     after = make_harness(cache_bytes=PLENTY, disk=open_disk())
     assert answer(after, TEXT) == (119, Tier.DISK)
     assert after.worker.counters.cached_disk_tokens == 119
+
+
+visits = st.lists(
+    st.tuples(
+        st.sampled_from([TEXT, OTHER, TEXT[:60] + OTHER[:40]]),
+        st.integers(1, 120),
+        st.sampled_from(["", "anna"]),
+        st.sampled_from(["stay", "restart", "restart as another model"]),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(visits, st.sampled_from([1500, 4000, PLENTY]), st.booleans())
+def test_answers_stay_those_of_a_fresh_engine_over_restarts(make_harness, script, size, can_trim):
+    with tempfile.TemporaryDirectory() as folder:
+        identity, known, harness = "model-a", [], None
+        for text, count, scope, after in script:
+            if harness is None:
+                disk = DiskTier(Path(folder) / "cache", size, identity, can_trim=can_trim)
+                harness = make_harness(cache_bytes=2000, disk=disk, can_trim=can_trim)
+            prompt = [*text[:count], 250]
+            cached, _ = answer(harness, prompt, cache_scope=scope)
+            earlier = (ids for *key, ids in known if key == [identity, scope])
+            assert cached <= max((common_prefix_length(i, prompt) for i in earlier), default=0)
+            known.append((identity, scope, harness.generations[-1].sequence.token_ids))
+            if after != "stay":
+                harness.keeper.close(harness.now)
+                check_books(disk, size)
+                identity = "model-a" if after == "restart" else "model-b"
+                harness = None
+        if harness is not None:
+            harness.keeper.close(harness.now)
+            check_books(disk, size)
+
+
+def check_books(disk, size):
+    on_disk = sum(path.stat().st_size for path in disk._root.glob("*/*"))
+    assert disk.num_bytes == on_disk <= size
 
 
 def test_another_scope_does_not_see_it_nor_find_its_name_in_the_file(make_harness, open_disk):

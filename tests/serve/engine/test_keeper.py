@@ -33,9 +33,20 @@ actions = st.lists(
         st.tuples(st.just("step"), st.integers(1, 6)),
         st.tuples(st.just("pause"), st.floats(0.5, 50.0)),
         st.tuples(st.just("purge")),
+        st.tuples(st.just("abort")),
     ),
     max_size=40,
 )
+
+
+def abort_once(harness):
+    """Make the next decode behave as if a newcomer had raised the flag in its midst."""
+
+    def during_decode(rows):
+        harness.model.abort.raise_()
+        harness.model.during_decode = lambda rows: None
+
+    harness.model.during_decode = during_decode
 
 
 def act(harness, action):
@@ -57,6 +68,8 @@ def act(harness, action):
     elif kind == "pause":
         harness.now += rest[0]
         step(harness)
+    elif kind == "abort":
+        abort_once(harness)
     elif kind == "purge":
         harness.worker.purge()
         step(harness)

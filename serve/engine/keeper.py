@@ -60,8 +60,12 @@ class Keeper:
         return self._slots.next_to_store() if self.cache.is_on else None
 
     def _demote(self, slot: Slot, now: float) -> None:
-        """Move cells to the cache; what it does not take stays where it is."""
-        if self.keep(slot.held(), now):
+        """Move cells to the cache; what it does not take stays where it is.
+
+        So do cells that can be cut now and could not be cut once they were restored.
+        """
+        loses_by_it = self._model.can_trim and not self._model.can_trim_restored
+        if self.keep(slot.held(), now) and not loses_by_it:
             slot.held_token_ids = []
             self._model.trim(slot.seq_id, 0)
         else:

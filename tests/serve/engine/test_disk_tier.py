@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve.engine.config import EngineConfig
-from serve.engine.disk_tier import DiskTier
+from serve.engine.disk_tier import DiskTier, StateFile
 from serve.engine.errors import CacheFolderError
 from serve.engine.identity import cache_identity, file_fingerprint
 from serve.engine.prefix_cache import SETTLED_SECONDS, PrefixCache, Tier
@@ -189,6 +189,21 @@ def test_the_bound_holds_and_the_longest_unused_goes_first(open_disk):
     assert (bounded.evictions, len(again.files)) == (1, 2)
 
 
+def test_what_was_used_stays_now_and_after_a_restart(open_disk):
+    disk = open_disk()
+    store(disk, [1] * 100, [2] * 100)
+    for file in disk.files:
+        os.utime(file.path, (10**9, 10**9))
+    disk = open_disk(capacity=3000)
+    used = next(file for file in disk.files if file.token_ids[0] == 1)
+    assert disk.load(used) is not None
+    reopened = open_disk(capacity=3000)
+    for each, text in ((disk, [3] * 100), (reopened, [4] * 100)):
+        store(each, text)
+        assert 1 in {file.token_ids[0] for file in each.files}
+    assert disk.evictions == reopened.evictions == 1
+
+
 def test_what_will_never_fit_is_not_written(open_disk):
     disk = open_disk(capacity=500)
     store(disk, TEXT)
@@ -256,6 +271,15 @@ def test_purging_deletes_the_files_of_every_model_and_what_is_on_its_way(open_di
     cache.close()
     assert not list(disk._root.glob("*/*.state"))
     assert (cache.prefixes, cache.num_bytes, disk.num_bytes) == ([], 0, 0)
+
+
+def test_a_file_that_was_finished_after_a_purge_goes_too(open_disk):
+    disk = open_disk()
+    path = disk._folder / "late.state"
+    path.write_bytes(b"late")
+    disk.purge()
+    disk._enter(StateFile(path, 4, 0.0), epoch=0)
+    assert (disk.files, path.exists()) == ([], False)
 
 
 def test_unfinished_files_of_a_crash_are_cleared_away(open_disk):

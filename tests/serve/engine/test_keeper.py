@@ -238,13 +238,66 @@ def test_memory_that_cannot_be_cut_is_restored_whole_or_not_at_all(make_harness)
 
 
 def test_restored_cells_behind_a_window_are_not_cut_but_built_upon(make_harness):
+    harness = make_harness(n_slots=0, cache_bytes=PLENTY, can_trim_restored=False)
+    answer(harness, TEXT, priority=Priority.FIM)
+    answer(harness, OTHER, priority=Priority.FIM)
+    history = TEXT + harness.expected(TEXT, 4)
+    assert answer(harness, [*history, 7], priority=Priority.FIM)[1] is Tier.MEMORY
+    cached = [
+        answer(harness, prompt, priority=Priority.FIM)[0].num_cached_tokens
+        for prompt in ([*history, 9], [*TEXT[:100], 7])
+    ]
+    assert cached == [len(history), 0]
+
+
+def test_cells_shared_from_a_restored_sequence_are_not_cut_either(make_harness):
+    harness = make_harness(n_slots=2, cache_bytes=PLENTY, can_trim_restored=False)
+    answer(harness, TEXT)
+    rest_long_enough(harness)
+    harness.keeper.evict_idle(harness.now)
+    history = TEXT + harness.expected(TEXT, 4)
+    running = harness.submit([*history, 7], max_tokens=50)
+    harness.step()
+    assert running.sequence.cached_tier is Tier.MEMORY
+    sharing = harness.submit([*history, 9], max_tokens=1)
+    harness.step()
+    assert sharing.sequence.num_cached_tokens == len(history)
+    harness.step()
+    cut = harness.submit([*TEXT[:110], 7], max_tokens=1)
+    harness.run()
+    assert cut.sequence.num_cached_tokens == 0
+
+
+def test_a_seat_whose_restoring_failed_can_be_cut_again(make_harness):
+    harness = make_harness(n_slots=0, cache_bytes=PLENTY, can_trim_restored=False)
+    answer(harness, TEXT, priority=Priority.FIM)
+    answer(harness, OTHER, priority=Priority.FIM)
+    harness.model.restore = lambda seq_id, state: False
+    history = TEXT + harness.expected(TEXT, 4)
+    assert answer(harness, [*history, 7], priority=Priority.FIM)[0].num_cached_tokens == 0
+    prompt = [*TEXT[:100], 7]
+    assert answer(harness, prompt, priority=Priority.FIM)[0].num_cached_tokens == 100
+
+
+def test_cells_that_restoring_evicts_are_promised_to_nobody(make_harness):
+    harness = make_harness(n_cells=200, cache_bytes=PLENTY)
+    answer(harness, TEXT)
+    rest_long_enough(harness)
+    answer(harness, OTHER)
+    first = harness.submit(TEXT, max_tokens=4)
+    second = harness.submit([*OTHER[:30], 7], max_tokens=4)
+    harness.run()
+    for generation, prompt in ((first, TEXT), (second, [*OTHER[:30], 7])):
+        assert harness.tokens(harness.events(generation)) == harness.expected(prompt, 4)
+
+
+def test_cells_that_could_be_cut_only_while_they_stay_do_stay(make_harness):
     harness = make_harness(cache_bytes=PLENTY, can_trim_restored=False)
     answer(harness, TEXT)
     rest_long_enough(harness)
-    history = TEXT + harness.expected(TEXT, 4)
-    assert answer(harness, [*history, 7])[1] is Tier.MEMORY
-    assert answer(harness, [*TEXT[:100], 7])[0].num_cached_tokens == 0
-    assert answer(harness, [*history, 9])[0].num_cached_tokens == len(history)
+    assert len(harness.cache.prefixes) == 1
+    finished, tier = answer(harness, [*TEXT[:100], 7])
+    assert (finished.num_cached_tokens, tier) == (100, Tier.RESIDENT)
 
 
 def test_with_the_cache_off_idle_prefixes_stay_in_their_cells(make_harness):

@@ -75,15 +75,17 @@ def test_the_old_and_short_go_before_the_new_and_long():
 
 
 def test_a_pinned_prefix_stays_whatever_it_is_worth():
-    cache = PrefixCache(200)
+    cache = PrefixCache(250)
     put(cache, TEXT[:150])
     cache.prefixes[0].is_pinned = True
-    put(cache, OTHER[:100], now=FAR)
     put(cache, OTHER[:50], now=FAR)
-    assert [len(each.token_ids) for each in cache.prefixes] == [150, 50]
+    put(cache, OTHER[50:150], now=FAR)
+    assert [len(each.token_ids) for each in cache.prefixes] == [150, 100]
+    put(cache, OTHER[30:180], now=FAR)
+    assert [len(each.token_ids) for each in cache.prefixes] == [150, 100]
     cache.prefixes[0].is_pinned = False
-    put(cache, OTHER[100:], now=2 * FAR)
-    assert [len(each.token_ids) for each in cache.prefixes] == [50, 100]
+    put(cache, OTHER[30:180], now=FAR)
+    assert [len(each.token_ids) for each in cache.prefixes] == [100, 150]
 
 
 def test_a_prefix_larger_than_everything_is_refused_and_costs_nobody_its_place():

@@ -193,7 +193,7 @@ def test_what_was_used_stays_now_and_after_a_restart(open_disk):
     disk = open_disk()
     store(disk, [1] * 100, [2] * 100)
     for file in disk.files:
-        os.utime(file.path, (10**9, 10**9))
+        os.utime(file.path, (10**9, 10**9 + file.token_ids[0]))
     disk = open_disk(capacity=3000)
     used = next(file for file in disk.files if file.token_ids[0] == 1)
     assert disk.load(used) is not None

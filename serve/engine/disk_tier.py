@@ -116,9 +116,11 @@ class DiskTier:
         except DamagedStateError as error:
             self._drop_damaged(file.path, error)
             return None
-        except OSError as error:
-            logger.warning("a stored prefix cannot be read: %s", error)
+        except FileNotFoundError:
             self._forget(file.path)
+            return None
+        except (OSError, MemoryError) as error:
+            logger.warning("a stored prefix cannot be read: %s", error)
             return None
         file.used_at = time.time()
         return state

@@ -89,7 +89,7 @@ class Keeper:
             return False
         try:
             state = self._model.save(held.seq_id)
-        except DecodeError as error:
+        except (DecodeError, MemoryError) as error:
             logger.warning("a prefix is not kept: %s", error)
             return False
         cache.put(held.token_ids, held.scope, state, now)

@@ -325,11 +325,12 @@ def test_an_idle_worker_sleeps_until_the_next_prefix_is_due(make_harness):
     assert harness.keeper.seconds_to_next(harness.now + 5) == 0.0
 
 
-def test_a_state_that_cannot_be_saved_is_only_lost(make_harness, caplog):
+@pytest.mark.parametrize("error", [DecodeError("0 of 5 bytes"), MemoryError("0 of 5 bytes")])
+def test_a_state_that_cannot_be_saved_is_only_lost(make_harness, caplog, error):
     harness = make_harness(n_slots=1, fim_slots=0, cache_bytes=PLENTY)
 
     def fail(seq_id):
-        raise DecodeError("0 of 5 bytes")
+        raise error
 
     harness.model.save = fail
     answer(harness, TEXT)

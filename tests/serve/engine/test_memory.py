@@ -94,6 +94,8 @@ def test_a_pool_smaller_than_one_context_is_refused():
         ({"kv_type": "q8_0", "flash_attention": False}, "needs flash_attention"),
         ({"queue_limit": -1}, "negative"),
         ({"aging_seconds": 0}, "aging_seconds"),
+        ({"cache_memory_bytes": -1}, "cache_memory_bytes is -1"),
+        ({"cache_folder": "c", "cache_memory_bytes": 0}, "leave cache_folder out"),
     ],
 )
 def test_a_configuration_that_cannot_work_says_so(fields, words):

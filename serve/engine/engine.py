@@ -129,9 +129,9 @@ class Engine:
         """Queue a request; call it from the event loop that will read the answer.
 
         An empty prompt is read as the token that begins a text. The same seed gives the same text
-        as long as the prompt is read in the same way; a prompt found in the cache or read in other
-        chunks moves logits in their last digits, which may turn a draw. Raises: PromptTooLongError,
-        QueueFullError, InvalidSamplingError, EngineClosedError.
+        as long as the prompt is read in the same way; a prompt found in the cache, read in other
+        chunks or spread over other cells moves logits in their last digits, which may turn a draw.
+        Raises: PromptTooLongError, QueueFullError, InvalidSamplingError, EngineClosedError.
         """
         request = self._checked(request)
         sequence = Sequence(

@@ -8,6 +8,7 @@ import ipaddress
 import secrets
 import socket
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -23,6 +24,8 @@ from serve.config import Settings
 from serve.listen import is_loopback
 
 OPEN_PATHS = frozenset({"/health", "/v1/health"})
+CACHE_SCOPE: ContextVar[str] = ContextVar("cache_scope", default="")
+"""Whose prefixes a request may find in the cache: the API key it brought."""
 REQUEST_ID_HEADER = "X-Request-Id"
 _REQUEST_ID_LENGTH = 128
 
@@ -122,10 +125,11 @@ class KeyCheck:
             AccessError: no key, or a wrong one.
         """
         if scope["type"] == ScopeType.HTTP and scope["path"] not in OPEN_PATHS:
-            self._check(Request(scope, receive, send))
+            key = self._check(Request(scope, receive, send))
+            CACHE_SCOPE.set(key)
         await self._app(scope, receive, send)
 
-    def _check(self, request: Request[Any, Any, Any]) -> None:
+    def _check(self, request: Request[Any, Any, Any]) -> str:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         bearer = token.strip() if scheme.lower() == "bearer" else ""
         given = (bearer or request.headers.get("x-api-key", "")).encode()
@@ -134,6 +138,7 @@ class KeyCheck:
             raise AccessError(
                 "send an API key of this server as `Authorization: Bearer KEY` or `x-api-key: KEY`"
             )
+        return given.decode()
 
 
 def request_id(scope: Scope) -> str:

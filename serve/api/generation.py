@@ -11,7 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
+from msgspec.structs import replace
 
+from serve.api.access import CACHE_SCOPE
 from serve.api.errors import GenerationFailedError
 from serve.engine.request import Event, Finished, FinishReason, TokenLogprob
 
@@ -48,15 +50,16 @@ def copies(first: GenerationRequest, n: int) -> list[GenerationRequest]:
     seed = first.sampling.seed
     if seed is None:
         return [first] * n
-    reseed = partial(msgspec.structs.replace, first.sampling)
-    return [msgspec.structs.replace(first, sampling=reseed(seed=seed + i)) for i in range(n)]
+    reseed = partial(replace, first.sampling)
+    return [replace(first, sampling=reseed(seed=seed + i)) for i in range(n)]
 
 
 def submit(engine: Engine, requests: Iterable[GenerationRequest]) -> list[Generation]:
-    """Submit all or none."""
+    """Submit all or none, each in the scope of the key it came with."""
+    scope = CACHE_SCOPE.get()
     generations: list[Generation] = []
     try:
-        generations.extend(engine.submit(request) for request in requests)
+        generations.extend(engine.submit(replace(each, cache_scope=scope)) for each in requests)
     except BaseException:
         cancel(generations)
         raise

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 
 _COUNTERS = {
     "prompt_tokens": "Prompt tokens of finished requests.",
-    "cached_tokens": "Prompt tokens that were already in the KV cache.",
+    "cached_tokens": "Prompt tokens that were not read again.",
+    "cached_memory_tokens": "Of those, restored from the memory tier.",
+    "cached_disk_tokens": "Of those, restored from files.",
     "completion_tokens": "Tokens generated.",
     "num_steps": "Steps of the engine.",
     "decode_batches": "Decode calls that advanced running sequences.",
@@ -20,8 +22,10 @@ _COUNTERS = {
     "prefill_batches": "Decode calls that read prompts.",
     "prefill_rows": "Rows of those calls.",
     "aborted_chunks": "Prefill chunks broken off for a more urgent request.",
-    "preemptions": "Sequences that were made to wait for a more urgent one.",
-    "evictions": "Idle prefixes dropped for room.",
+    "preemptions": "Sequences sent back to the queue for want of cells.",
+    "evictions": "Idle prefixes that left the KV cache for room.",
+    "cache_memory_evictions": "Prefixes dropped from the memory tier.",
+    "cache_disk_evictions": "Prefixes dropped from the files.",
     "decode_seconds": "Time inside the decode calls.",
     "rest_seconds": "Time of the steps outside the decode calls.",
     "queue_seconds": "Time that finished requests waited for a seat.",
@@ -32,6 +36,8 @@ _GAUGES = {
     "num_running": "Requests seated.",
     "num_cells": "Cells of the KV cache.",
     "num_held_tokens": "Cells in use.",
+    "cache_memory_bytes": "Prefixes in the memory tier.",
+    "cache_disk_bytes": "Prefixes in files.",
 }
 _ALIASES = {
     "llamacpp:prompt_tokens_total": ("counter", "prompt_tokens"),

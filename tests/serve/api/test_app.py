@@ -100,3 +100,12 @@ def test_the_published_schema_names_every_route_and_its_body(live):
     for path in ("/v1/models", "/props", "/slots", "/metrics", "/health"):
         assert "get" in schema["paths"][path], path
     assert "temperature" in schema["components"]["schemas"]["ChatRequest"]["properties"]
+
+
+def test_prefixes_of_one_key_are_kept_apart_from_those_of_another(serving):
+    live = serving(api_keys=("first", "second"))
+    for key in ("first", "second"):
+        headers = {"Authorization": f"Bearer {key}"}
+        live.http.post("/v1/completions", json={"prompt": "same"}, headers=headers)
+    scopes = [request.cache_scope for request in live.engine.requests]
+    assert scopes == ["first", "second"]

@@ -10,8 +10,9 @@ import asyncio
 import math
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -41,6 +42,7 @@ from serve.engine.stats import EngineStats, slot_stats
 from serve.engine.worker import Worker
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Sequence as Many
 
     from serve.engine.request import GenerationRequest
@@ -48,6 +50,8 @@ if TYPE_CHECKING:
 __all__ = ["Engine", "EngineConfig", "Generation", "ModelInfo"]
 
 _MAX_RETRY_SECONDS = 60
+
+T = TypeVar("T")
 MOST_CACHE_BYTES = 512 * 2**20
 
 
@@ -95,7 +99,7 @@ class Engine:
         except EngineError:
             model.close()
             raise
-        num_rows, seconds = model.warm_up()
+        num_rows, seconds = _on_a_thread_that_ends(model.warm_up)
         engine._scheduler.costs.observe_prefill(num_rows, seconds)
         engine._worker.start(engine._note_finished)
         return engine
@@ -249,3 +253,14 @@ def _cache_bytes(config: EngineConfig) -> int:
     free_bytes = machine.available_memory_bytes()
     share = MOST_CACHE_BYTES if free_bytes is None else free_bytes // 8
     return min(share, MOST_CACHE_BYTES)
+
+
+def _on_a_thread_that_ends(work: Callable[[], T]) -> T:
+    """Compute away from the caller's thread.
+
+    OpenMP keeps a team of threads for every thread that ever computed. With the caller's beside
+    the worker's there are more threads than cores, libgomp stops spinning at its barriers, and
+    every step takes half as long again.
+    """
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        return executor.submit(work).result()

@@ -36,7 +36,7 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stdin", action="store_true", help="append standard input to the message")
     parser.add_argument("--system", metavar="TEXT", help="the system message")
     add_server_flags(parser)
-    add_sampling_flags(parser)
+    add_sampling_flags(parser, max_tokens=1024)  # small models may never stop
     parser.add_argument("--json", action="store_true", help="write the whole answer as JSON")
 
 

@@ -45,8 +45,16 @@ def test_an_unknown_way_of_cutting_words_is_refused_with_the_remedy():
         _pre_tokenizer("hieroglyph")
 
 
-def test_a_sentencepiece_vocabulary_is_left_alone():
-    correct_word_cutting(None, "llama", None)
+def test_a_sentencepiece_vocabulary_is_left_alone(tiny_tokenizer):
+    before = tiny_tokenizer.backend_tokenizer.to_str()
+    correct_word_cutting(tiny_tokenizer, "llama", None)
+    assert tiny_tokenizer.backend_tokenizer.to_str() == before
+
+
+def test_a_byte_level_vocabulary_is_cut_as_its_file_says(tiny_tokenizer):
+    correct_word_cutting(tiny_tokenizer, "gpt2", "smollm")
+    cutting = tiny_tokenizer.backend_tokenizer.pre_tokenizer
+    assert [piece for piece, _ in cutting.pre_tokenize_str("a12")] == ["a", "1", "2"]
 
 
 @pytest.mark.parametrize(("pre", "pieces"), [("llama-bpe", ["123", "4"]), ("qwen2", [*"1234"])])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence as Many
 
+    from serve.engine.request import AdapterMix
     from serve.engine.sequence import Sequence
 
 
@@ -50,13 +51,17 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Columns of equal length, one entry a row; `outputs` maps a row with logits to its span."""
+    """Columns of equal length, one entry a row; `outputs` maps a row with logits to its span.
+
+    All rows are computed with the same `adapters`.
+    """
 
     token_ids: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
     seq_ids: list[int] = field(default_factory=list)
     wants_logits: list[int] = field(default_factory=list)
     outputs: list[tuple[int, Span]] = field(default_factory=list)
+    adapters: AdapterMix = ()
 
     def __len__(self) -> int:
         return len(self.token_ids)
@@ -64,8 +69,9 @@ class Batch:
 
 def build_batch(spans: Many[Span]) -> Batch:
     """Lay spans out one after the other; the last row of a span may want logits."""
-    batch = Batch()
+    batch = Batch(adapters=spans[0].sequence.request.adapters)
     for span in spans:
+        assert span.sequence.request.adapters == batch.adapters  # invariant: see `turns`
         count = span.stop - span.start
         batch.token_ids.extend(span.sequence.token_ids[span.start : span.stop])
         batch.positions.extend(range(span.start, span.stop))

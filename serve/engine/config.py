@@ -5,6 +5,7 @@ Knows no command line and no file format; `serve.config` embeds this struct in i
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
@@ -13,6 +14,21 @@ KvType = Literal["f16", "q8_0", "q4_0"]
 LoadMode = Literal["mmap", "read", "mlock"]
 
 MAX_SEATS = 256  # llama.cpp's LLAMA_MAX_SEQ
+
+
+class AdapterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A LoRA adapter of the model, as a GGUF. A request that names it gets it with `scale`."""
+
+    name: str
+    file: str
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Check ranges. Raises: ValueError."""
+        if not self.name:
+            raise ValueError("an adapter needs a name for requests to choose it by")
+        if not math.isfinite(self.scale):
+            raise ValueError(f"the scale of adapter {self.name} is {self.scale}; it must be finite")
 
 
 class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -46,6 +62,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     None writes none: what was typed can be read out of such a file, so leaving one is a choice.
     `cache_disk_bytes`: the bound of that folder, other models' files included; twice what a long
     session of a 1.5B model leaves.
+    `adapters`: LoRA files that requests may choose; a loaded one costs its bytes and nothing else
+    until it is chosen.
     """
 
     model: str
@@ -67,6 +85,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     cache_demote_seconds: float = 2.0
     cache_folder: str | None = None
     cache_disk_bytes: int = 2 * 2**30
+    adapters: tuple[AdapterConfig, ...] = ()
 
     def __post_init__(self) -> None:
         """Check ranges. Raises: ValueError naming field, value and limit."""

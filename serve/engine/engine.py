@@ -135,7 +135,8 @@ class Engine:
         An empty prompt is read as the token that begins a text. The same seed gives the same text
         as long as the prompt is read in the same way; a prompt found in the cache, read in other
         chunks or spread over other cells moves logits in their last digits, which may turn a draw.
-        Raises: PromptTooLongError, QueueFullError, InvalidSamplingError, EngineClosedError.
+        Raises: PromptTooLongError, QueueFullError, InvalidSamplingError, UnknownAdapterError,
+        EngineClosedError.
         """
         request = self._checked(request)
         sequence = Sequence(
@@ -166,7 +167,11 @@ class Engine:
             )
         if len(prompt) >= self.model_info.context_length:
             raise PromptTooLongError(len(prompt), self.model_info.context_length)
-        return msgspec.structs.replace(request, prompt_token_ids=prompt)
+        mix = self._model.adapters.check(request.adapters)
+        scope = self._model.adapters.scope(request.cache_scope, mix)
+        return msgspec.structs.replace(
+            request, prompt_token_ids=prompt, adapters=mix, cache_scope=scope
+        )
 
     def _begin_of_text(self) -> tuple[int, ...]:
         info = self.model_info

@@ -2,10 +2,12 @@
 
 EngineError
 ├── ModelLoadError          the file is missing, not a GGUF, cut short, or of an unknown kind
+├── AdapterLoadError        an adapter file is missing, no adapter, or of another model
 ├── ContextTooLargeError    the context asked for cannot be had: model limit or memory, with numbers
 ├── PromptTooLongError      prompt and context length, both as numbers
 ├── QueueFullError          the queue is at its bound; try again in `retry_after_seconds`
 ├── InvalidSamplingError    a sampling parameter out of range (what, value, limit)
+├── UnknownAdapterError     a request names an adapter that was not loaded
 ├── EngineClosedError       the engine is shutting down or its worker died
 ├── CacheFolderError        the folder for stored prefixes cannot be made or entered
 ├── DamagedStateError       a stored prefix is not what was written; never leaves the engine
@@ -23,6 +25,10 @@ class EngineError(Exception):
 
 class ModelLoadError(EngineError):
     """The model file cannot be served; the message names file, reason and remedy."""
+
+
+class AdapterLoadError(EngineError):
+    """The adapter cannot be used; the message names file, reason and remedy."""
 
 
 class ContextTooLargeError(EngineError):
@@ -62,6 +68,15 @@ class InvalidSamplingError(EngineError):
         """`message` says what, the value and the limit."""
         self.param = param
         super().__init__(message)
+
+
+class UnknownAdapterError(EngineError):
+    """There is no adapter of this number."""
+
+    def __init__(self, number: int, num_adapters: int) -> None:
+        """`num_adapters` are loaded, numbered from 0."""
+        there = f"0 to {num_adapters - 1} are" if num_adapters else "none is"
+        super().__init__(f"there is no adapter {number}; {there} loaded (see GET /lora-adapters)")
 
 
 class EngineClosedError(EngineError):

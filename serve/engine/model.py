@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.engine import machine, native
+from serve.engine.adapters import AdapterSet
 from serve.engine.batch import Batch, Outcome
 from serve.engine.chunking import FIRST_CHUNK
 from serve.engine.context import create_context, default_slots
@@ -42,13 +43,21 @@ _MAGIC = b"GGUF"
 class Model:
     """A loaded model with its context. Create it with `Model.load`, end it with `close`."""
 
-    def __init__(self, handle: Any, context: Any, info: ModelInfo, abort: native.AbortFlag) -> None:
+    def __init__(
+        self,
+        handle: Any,
+        context: Any,
+        info: ModelInfo,
+        abort: native.AbortFlag,
+        adapters: AdapterSet,
+    ) -> None:
         self._lib = native.library()
         self._model = handle
         self._context = context
         self._memory = self._lib.llama_get_memory(context)
         self.info = info
         self.abort = abort
+        self.adapters = adapters
         self.n_batch: int = self._lib.llama_n_batch(context)
         self.vocabulary = Vocabulary(self._lib.llama_model_get_vocab(handle))
         self.can_trim = _can_trim(handle)
@@ -60,7 +69,7 @@ class Model:
     def load(cls, config: EngineConfig) -> Model:
         """Load weights and create a context that fits this machine.
 
-        Raises: ModelLoadError, ContextTooLargeError.
+        Raises: ModelLoadError, AdapterLoadError, ContextTooLargeError.
         """
         path = Path(config.model)
         _check_file(path)
@@ -84,6 +93,7 @@ class Model:
         plan = plan_context(
             config, read_kv_shape(handle, metadata), slots, None if on_gpu else free_bytes
         )
+        adapters = AdapterSet(handle, config.adapters)
         abort = native.AbortFlag()
         threads = config.threads or machine.num_cores()
         n_slots = slots + config.fim_slots
@@ -101,12 +111,13 @@ class Model:
             kv_type=config.kv_type,
             threads=threads,
         )
-        return cls(handle, context, info, abort)
+        return cls(handle, context, info, abort, adapters)
 
     def decode(self, batch: Batch) -> Outcome:
         """Compute one batch. Raises: DecodeError. Source: llama.h `llama_decode`."""
         # The library ends the process when a batch is longer.
         assert 0 < len(batch) <= self.n_batch  # invariant
+        self.adapters.apply(self._context, batch.adapters)
         native.forget_complaints()
         code = self._lib.llama_decode(self._context, self._rows.fill(batch))
         if code in {0, 1, 2}:

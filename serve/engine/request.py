@@ -28,6 +28,10 @@ class FinishReason(enum.StrEnum):
     ERROR = "error"
 
 
+AdapterMix = tuple[tuple[int, float], ...]
+"""Adapters to compute with, each a number in the order of the configuration and its scale."""
+
+
 class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the next token is chosen. `temperature` 0 is greedy.
 
@@ -56,6 +60,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     `max_tokens` None means: until the context is full. 0 reads the prompt and generates nothing.
     `stop` strings are never part of the text that comes out. `request_id` appears in logs.
     `cache_scope` is opaque: what was read for one scope is never reused for another.
+    `adapters` are added to the weights for this request alone; none is the base model.
     """
 
     prompt_token_ids: Sequence[int]
@@ -66,6 +71,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     ignore_eos: bool = False
     request_id: str = ""
     cache_scope: str = ""
+    adapters: AdapterMix = ()
 
 
 class TopLogprob(msgspec.Struct, frozen=True):

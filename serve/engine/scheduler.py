@@ -9,6 +9,8 @@ aging     A sequence that was given no rows for `aging_seconds` counts as one cl
           as long; a chunk that runs by its age is short and is not aborted.
 urgency   While a FIM sequence decodes its first tokens, lower prefills wait (until they age):
           the editor shows the completion when it is whole.
+
+All rows of a step are computed with the same adapters; `turns` says with which.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from serve.engine.batch import Span
 from serve.engine.prefix_cache import Tier
 from serve.engine.request import FinishReason, Priority
 from serve.engine.sequence import Sequence, Status
+from serve.engine.turns import Turns
 
 if TYPE_CHECKING:
     from serve.engine.chunking import RowCosts
@@ -68,6 +71,7 @@ class Scheduler:
         self.waiting: list[Sequence] = []
         self.running: list[Sequence] = []
         self.num_preemptions = 0
+        self._turns = Turns()
 
     @property
     def has_work(self) -> bool:
@@ -81,9 +85,11 @@ class Scheduler:
     def plan(self, now: float) -> Plan:
         """Seat who can be seated and choose the rows of the next step."""
         seatings = self._admit(now)
-        decoding = [s for s in self.running if s.status is Status.DECODE]
+        turn = self._turns.choose(self.running, lambda s: self._turn_class(s, now), now)
+        running = [s for s in self.running if s.request.adapters == turn]
+        decoding = [s for s in running if s.status is Status.DECODE]
         decode = tuple(Span(s, s.num_computed, len(s.token_ids)) for s in decoding)
-        prefill_class, prefill = self._choose_prefill(decoding, now)
+        prefill_class, prefill = self._choose_prefill(running, decoding, now)
         return Plan(seatings, decode, prefill, prefill_class)
 
     def _admit(self, now: float) -> tuple[Seating, ...]:
@@ -125,6 +131,11 @@ class Scheduler:
         promoted = int((now - sequence.served_at) / self.limits.aging_seconds)
         return max(int(sequence.priority) - promoted, 0)
 
+    def _turn_class(self, sequence: Sequence, now: float) -> int:
+        """Return its class among the mixes of adapters: a long answer is no keystroke any more."""
+        is_long = sequence.priority is Priority.FIM and not sequence.is_urgent
+        return int(Priority.INTERACTIVE) if is_long else self._effective_class(sequence, now)
+
     def _general_seats_taken(self) -> bool:
         general = sum(s.priority is not Priority.FIM for s in self.running)
         return general >= self.limits.num_general
@@ -135,8 +146,10 @@ class Scheduler:
         wanted = sum(s.cells_wanted(headroom) for s in (*self.running, sequence))
         return wanted <= self.limits.n_cells or not self.running
 
-    def _choose_prefill(self, decoding: list[Sequence], now: float) -> tuple[int, tuple[Span, ...]]:
-        reading = [s for s in self.running if s.status is Status.PREFILL]
+    def _choose_prefill(
+        self, running: list[Sequence], decoding: list[Sequence], now: float
+    ) -> tuple[int, tuple[Span, ...]]:
+        reading = [s for s in running if s.status is Status.PREFILL]
         if not reading:
             return 0, ()
         ranked = sorted((self._rank(s, now), s) for s in reading)
@@ -146,7 +159,8 @@ class Scheduler:
         chosen = [s for (rank, _), s in ranked if rank == top]
         by_age = any(top < s.priority for s in chosen)
         rows = self.costs.chunk_rows(
-            others_wait=bool(decoding) or by_age, limit=self.limits.max_rows
+            others_wait=bool(decoding) or by_age or len(running) < len(self.running),
+            limit=self.limits.max_rows,
         )
         return top, _fill(chosen, rows)
 

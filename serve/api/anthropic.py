@@ -7,12 +7,14 @@ from litestar.params import JSONBody
 
 from serve.api import chat
 from serve.api.access import request_id
+from serve.api.answer_reader import AnswerReader
 from serve.api.anthropic_answer import HANDLERS, respond
 from serve.api.anthropic_messages import to_chat
 from serve.api.anthropic_schemas import CountBody, CountRequest, MessageBody, MessagesRequest
 from serve.api.chat_schemas import ChatRequest
 from serve.api.chat_tools import calling
 from serve.api.served import Served, served_by
+from serve.api.thinking import thinking_of
 
 
 @post("/messages", status_code=200)
@@ -28,7 +30,7 @@ async def messages(
         request,
         served,
         generation,
-        calling(served, asking),
+        AnswerReader(calling(served, asking), thinking_of(served, token_ids)),
         num_prompt_tokens=len(token_ids) if data.stream else None,
     )
 

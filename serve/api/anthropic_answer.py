@@ -16,19 +16,21 @@ import msgspec
 from litestar import Response
 from litestar.exceptions import HTTPException
 
+from serve.api.answer_reader import PlacedCall, Quiet
 from serve.api.anthropic_schemas import (
     AnthropicError,
     AnthropicErrorBody,
     AnthropicUsage,
     MessageBody,
     TextBlock,
+    ThinkingBlock,
     ToolUseBlock,
 )
-from serve.api.chat_tools import AnswerReader, Calling, PlacedCall, Quiet
 from serve.api.disconnect import unless_disconnected
 from serve.api.errors import describe
 from serve.api.generation import collect, merged
 from serve.api.sse import AnswerStream
+from serve.chat.reasoning import Thought
 from serve.engine.errors import PromptTooLongError
 from serve.engine.request import Finished
 
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
     from litestar import Request
 
+    from serve.api.answer_reader import AnswerReader, Piece
+    from serve.api.anthropic_schemas import Block
     from serve.api.served import Served
     from serve.engine.engine import Generation
 
@@ -57,12 +61,11 @@ async def respond(
     request: Request[Any, Any, Any],
     served: Served,
     generation: Generation,
-    calling: Calling | None,
+    reader: AnswerReader,
     *,
     num_prompt_tokens: int | None,
 ) -> Response[MessageBody]:
     """Return the answer; given `num_prompt_tokens`, as a stream, whose first event has it."""
-    reader = AnswerReader(calling)
     if num_prompt_tokens is not None:
         frames = _frames(_events(served, generation, reader, num_prompt_tokens))
         return AnswerStream(frames, [generation], "text/event-stream")
@@ -115,12 +118,14 @@ def _envelope(error: Exception) -> AnthropicError:
     return AnthropicError(error=AnthropicErrorBody(type=kind, message=message))
 
 
-def _blocks(pieces: Iterable[str | PlacedCall]) -> list[TextBlock | ToolUseBlock]:
-    blocks: list[TextBlock | ToolUseBlock] = []
+def _blocks(pieces: Iterable[Piece]) -> list[Block]:
+    blocks: list[Block] = []
     for piece in pieces:
         if isinstance(piece, PlacedCall):
             arguments = msgspec.Raw(piece.arguments.encode())
             blocks.append(ToolUseBlock(id=piece.id, name=piece.name, input=arguments))
+        elif isinstance(piece, Thought):
+            blocks.append(ThinkingBlock(thinking=piece.text))
         elif piece:
             blocks.append(TextBlock(text=piece))
     return blocks
@@ -187,37 +192,50 @@ async def _events(
 
 
 class _BlockEvents:
-    """Opens and closes blocks around what comes: text goes on in one, a call has its own."""
+    """Opens and closes blocks around what comes: text and thoughts go on, a call has its own."""
 
     def __init__(self) -> None:
         self._index = 0
-        self._is_open = False
+        self._open: type | None = None  # the kind of piece that the open block takes
 
-    def add(self, piece: str | PlacedCall) -> Iterator[Event]:
+    def add(self, piece: Piece) -> Iterator[Event]:
         """Yield the events of a piece."""
-        if isinstance(piece, PlacedCall):
-            yield from self.close()
-            yield self._start({"type": "tool_use", "id": piece.id, "name": piece.name, "input": {}})
-            yield self._delta({"type": "input_json_delta", "partial_json": piece.arguments})
-            yield from self.close()
-        else:
-            if not self._is_open:
-                yield self._start({"type": "text", "text": ""})
-            yield self._delta({"type": "text_delta", "text": piece})
+        if self._open is not type(piece):
+            yield from self._begin(piece)
+        match piece:
+            case PlacedCall():
+                yield self._delta({"type": "input_json_delta", "partial_json": piece.arguments})
+                yield from self.close()
+            case Thought():
+                yield self._delta({"type": "thinking_delta", "thinking": piece.text})
+            case _:
+                yield self._delta({"type": "text_delta", "text": piece})
 
     def close(self) -> Iterator[Event]:
         """Yield the end of the block that is open, if one is."""
-        if self._is_open:
+        if self._open is not None:
             yield {"type": "content_block_stop", "index": self._index}
             self._index += 1
-            self._is_open = False
+            self._open = None
 
-    def _start(self, block: Event) -> Event:
-        self._is_open = True
-        return {"type": "content_block_start", "index": self._index, "content_block": block}
+    def _begin(self, piece: Piece) -> Iterator[Event]:
+        yield from self.close()
+        self._open = type(piece)
+        block = _opening(piece)
+        yield {"type": "content_block_start", "index": self._index, "content_block": block}
 
     def _delta(self, delta: Event) -> Event:
         return {"type": "content_block_delta", "index": self._index, "delta": delta}
+
+
+def _opening(piece: Piece) -> Event:
+    """Return the empty block that a piece goes into."""
+    match piece:
+        case PlacedCall():
+            return {"type": "tool_use", "id": piece.id, "name": piece.name, "input": {}}
+        case Thought():
+            return {"type": "thinking", "thinking": "", "signature": ""}
+    return {"type": "text", "text": ""}
 
 
 def _new_id() -> str:

@@ -62,6 +62,16 @@ class ToolUseBlock(msgspec.Struct, frozen=True, kw_only=True, tag="tool_use"):
     input: Any
 
 
+class ThinkingBlock(msgspec.Struct, frozen=True, kw_only=True, tag="thinking"):
+    """What the model thought first. Nothing is signed here, so the signature is empty."""
+
+    thinking: str
+    signature: str = ""
+
+
+Block = TextBlock | ThinkingBlock | ToolUseBlock
+
+
 class AnthropicUsage(msgspec.Struct, frozen=True, kw_only=True):
     """Token counts; `input_tokens` leaves out those that were already in the KV cache."""
 
@@ -76,7 +86,7 @@ class MessageBody(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     model: str
-    content: list[TextBlock | ToolUseBlock]
+    content: list[Block]
     usage: AnthropicUsage
     stop_reason: str | None = None
     stop_sequence: str | None = None

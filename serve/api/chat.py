@@ -15,6 +15,8 @@ from serve.api.errors import InvalidRequestError
 from serve.api.generation import copies, submit
 from serve.api.sampling import to_params
 from serve.api.served import OFF_LOOP_CHARS, Served, off_loop, served_by
+from serve.api.thinking import thinking_of
+from serve.chat import prefill
 from serve.chat.messages import for_template
 from serve.chat.tools import history
 from serve.engine.engine import Generation
@@ -27,7 +29,8 @@ async def chat_completions(
 ) -> Response[ChatCompletion]:
     """Answer a conversation, at once or as a stream of events."""
     served = served_by(request)
-    generations = await start(served, data, request_id(request.scope))
+    token_ids = await read(served, data)
+    generations = begin(served, data, token_ids, request_id(request.scope))
     return await respond(
         request,
         served,
@@ -35,6 +38,7 @@ async def chat_completions(
         stream=data.stream,
         stream_options=data.stream_options,
         calling=calling(served, data),
+        thinking=thinking_of(served, token_ids, data.reasoning_format),
     )
 
 
@@ -43,10 +47,13 @@ def render(served: Served, data: ChatRequest) -> str:
     variables = dict(data.chat_template_kwargs or {})
     if data.reasoning_effort is not None:
         variables.setdefault("reasoning_effort", data.reasoning_effort)
+    if data.reasoning_effort == "none":
+        variables.setdefault("enable_thinking", False)
     tools = None if data.tool_choice == "none" else data.tools
     messages = for_template([msgspec.to_builtins(message) for message in data.messages])
     template = served.chat_template()
-    return template.render(history.complete(messages, template), tools=tools, variables=variables)
+    complete = history.complete(messages, template)
+    return prefill.render(template, complete, tools=tools, variables=variables)
 
 
 async def read(served: Served, data: ChatRequest) -> list[int]:
@@ -57,13 +64,8 @@ async def read(served: Served, data: ChatRequest) -> list[int]:
     return await off_loop(size, lambda: served.tokenize_rendered(render(served, data)))
 
 
-async def start(served: Served, data: ChatRequest, name: str) -> list[Generation]:
-    """Read and submit; every refusal happens here, before any header."""
-    return begin(served, data, await read(served, data), name)
-
-
 def begin(served: Served, data: ChatRequest, token_ids: list[int], name: str) -> list[Generation]:
-    """Submit a prompt that has been read."""
+    """Submit a prompt that has been read; with this the last refusal is past, before any header."""
     limits = served.settings.limits
     n = asked.choices(data.n, limits)
     limit = asked.max_tokens(data.max_completion_tokens, data.max_tokens, data.n_predict)

@@ -11,8 +11,18 @@ from functools import partial
 from typing import Any
 
 from litestar import Request, Response
+from msgspec import UNSET
 
 from serve.api import logprobs
+from serve.api.answer_reader import (
+    AnswerReader,
+    Piece,
+    PlacedCall,
+    Quiet,
+    calls_of,
+    content_of,
+    thoughts_of,
+)
 from serve.api.chat_schemas import (
     AnswerMessage,
     CalledFunction,
@@ -25,12 +35,14 @@ from serve.api.chat_schemas import (
     ToolCallBody,
     ToolCallDelta,
 )
-from serve.api.chat_tools import AnswerReader, Calling, PlacedCall, Quiet
+from serve.api.chat_tools import Calling
 from serve.api.disconnect import unless_disconnected
 from serve.api.generation import Outcome, collect_all, merged
 from serve.api.served import Served
 from serve.api.sse import EventStream
-from serve.api.usage import timings, usage
+from serve.api.thinking import Thinking
+from serve.api.usage import Usage, timings, usage
+from serve.chat.reasoning import Thought
 from serve.engine.engine import Generation
 from serve.engine.request import Event, Finished
 
@@ -43,9 +55,10 @@ async def respond(
     stream: bool | None,
     stream_options: StreamOptions | None,
     calling: Calling | None = None,
+    thinking: Thinking | None = None,
 ) -> Response[ChatCompletion]:
     """Return the answer of generations of one prompt, as a stream if one was asked for."""
-    readers = [AnswerReader(calling) for _ in generations]
+    readers = [AnswerReader(calling, thinking) for _ in generations]
     if stream:
         counted = stream_options is not None and bool(stream_options.include_usage)
         chunks = _chunks(served, generations, readers, include_usage=counted)
@@ -58,15 +71,16 @@ def _completion(
     served: Served, outcomes: Sequence[Outcome], readers: Sequence[AnswerReader]
 ) -> ChatCompletion:
     finished = [outcome.finished for outcome in outcomes]
+    choices = [
+        _choice(index, outcome, reader)
+        for index, (outcome, reader) in enumerate(zip(outcomes, readers, strict=True))
+    ]
     return ChatCompletion(
         id=_new_id(),
         created=int(time.time()),
         model=served.model_id,
-        choices=[
-            _choice(index, outcome, reader)
-            for index, (outcome, reader) in enumerate(zip(outcomes, readers, strict=True))
-        ],
-        usage=usage(finished, num_choices=len(finished)),
+        choices=choices,
+        usage=_usage(served, finished, readers),
         timings=timings(finished[0]),
         system_fingerprint=served.fingerprint,
     )
@@ -74,12 +88,11 @@ def _completion(
 
 def _choice(index: int, outcome: Outcome, reader: AnswerReader) -> ChatChoice:
     pieces = reader.read_whole(outcome)
-    content = "".join(piece for piece in pieces if isinstance(piece, str))
-    calls = [_body(piece) for piece in pieces if isinstance(piece, PlacedCall)]
-    message = (
-        AnswerMessage(content=content or None, tool_calls=calls)
-        if calls
-        else AnswerMessage(content=content)
+    content, calls = content_of(pieces), [_body(call) for call in calls_of(pieces)]
+    message = AnswerMessage(
+        content=(content or None) if calls else content,
+        reasoning_content=thoughts_of(pieces) or UNSET,
+        tool_calls=calls or UNSET,
     )
     return ChatChoice(
         index=index,
@@ -134,7 +147,12 @@ async def _chunks(
                 ending = ChatChunkChoice(index=index, delta=Delta(), finish_reason=reason)
                 yield chunk(choices=[ending], timings=timings(event))
     if include_usage:
-        yield chunk(choices=[], usage=usage(finished, num_choices=len(finished)))
+        yield chunk(choices=[], usage=_usage(served, finished, readers))
+
+
+def _usage(served: Served, finished: Sequence[Finished], readers: Sequence[AnswerReader]) -> Usage:
+    num_thought_tokens = sum(reader.num_thought_tokens(served) for reader in readers)
+    return usage(finished, num_choices=len(finished), num_thought_tokens=num_thought_tokens)
 
 
 def _pieces(index: int, event: Event, reader: AnswerReader) -> list[ChatChunkChoice]:
@@ -149,10 +167,12 @@ def _pieces(index: int, event: Event, reader: AnswerReader) -> list[ChatChunkCho
     ]
 
 
-def _deltas(piece: str | PlacedCall) -> list[Delta]:
-    """Return content as it is; of a call the name first, then the arguments."""
+def _deltas(piece: Piece) -> list[Delta]:
+    """Return text as it is; of a call the name first, then the arguments."""
     if isinstance(piece, str):
         return [Delta(content=piece)]
+    if isinstance(piece, Thought):
+        return [Delta(reasoning_content=piece.text)]
     named = CalledFunction(name=piece.name, arguments="")
     opening = ToolCallDelta(index=piece.index, id=piece.id, type="function", function=named)
     rest = ToolCallDelta(index=piece.index, function=CalledFunction(arguments=piece.arguments))

@@ -33,7 +33,11 @@ class ResponseFormat(msgspec.Struct, kw_only=True):
 
 
 class ChatRequest(Sampling, kw_only=True):
-    """A chat completions request. `model` is not checked: editors send names of their own."""
+    """A chat completions request. `model` is not checked: editors send names of their own.
+
+    `reasoning_effort` "none" asks templates that know how to leave thoughts out.
+    `reasoning_format` "none" leaves them in the content, as they stand.
+    """
 
     messages: list[ChatMessage]
     model: str | None = None
@@ -54,6 +58,7 @@ class ChatRequest(Sampling, kw_only=True):
     json_schema: dict[str, Any] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     reasoning_effort: str | None = None
+    reasoning_format: str | None = None
     service_tier: str | None = None
     ignore_eos: bool | None = None
 
@@ -107,6 +112,7 @@ class AnswerMessage(msgspec.Struct, frozen=True, kw_only=True):
 
     content: str | None
     role: Literal["assistant"] = "assistant"
+    reasoning_content: str | UnsetType = UNSET
     tool_calls: list[ToolCallBody] | UnsetType = UNSET
 
 
@@ -137,6 +143,7 @@ class Delta(msgspec.Struct, frozen=True, kw_only=True):
 
     role: str | UnsetType = UNSET
     content: str | UnsetType = UNSET
+    reasoning_content: str | UnsetType = UNSET
     tool_calls: list[ToolCallDelta] | UnsetType = UNSET
 
 

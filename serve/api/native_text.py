@@ -12,6 +12,7 @@ from litestar.params import JSONBody
 from serve.api.chat_schemas import ChatMessage
 from serve.api.prompts import check_ids
 from serve.api.served import Served, off_loop, served_by
+from serve.chat import prefill
 from serve.chat.messages import for_template
 from serve.chat.tools import history
 
@@ -73,13 +74,14 @@ async def apply_template(
     """Render messages as a chat request would."""
     messages = for_template([msgspec.to_builtins(message) for message in data.messages])
     template = served_by(request).chat_template()
-    prompt = template.render(
-        history.complete(messages, template),
-        tools=None if data.tool_choice == "none" else data.tools,
-        add_generation_prompt=data.add_generation_prompt,
-        variables=data.chat_template_kwargs,
+    complete = history.complete(messages, template)
+    tools = None if data.tool_choice == "none" else data.tools
+    variables = data.chat_template_kwargs
+    if data.add_generation_prompt:
+        return Rendered(prefill.render(template, complete, tools=tools, variables=variables))
+    return Rendered(
+        template.render(complete, tools=tools, variables=variables, add_generation_prompt=False)
     )
-    return Rendered(prompt)
 
 
 @post("/tokenize", status_code=200)

@@ -9,7 +9,15 @@ from litestar.params import JSONBody
 
 from serve.api import asked, ollama_history, ollama_models
 from serve.api.access import request_id
-from serve.api.chat_tools import Calling, PlacedCall, calling_of, check_tools
+from serve.api.answer_reader import (
+    AnswerReader,
+    Piece,
+    PlacedCall,
+    calls_of,
+    content_of,
+    thoughts_of,
+)
+from serve.api.chat_tools import calling_of, check_tools
 from serve.api.errors import InvalidRequestError
 from serve.api.generation import submit
 from serve.api.ollama_answer import HANDLERS, loaded, respond
@@ -28,6 +36,8 @@ from serve.api.ollama_schemas import (
 from serve.api.prompts import fim_token_ids
 from serve.api.sampling import to_params
 from serve.api.served import OFF_LOOP_CHARS, Served, off_loop, served_by
+from serve.api.thinking import thinking_of, thinks
+from serve.chat import prefill
 from serve.chat.messages import for_template
 from serve.chat.tools import history
 from serve.engine.engine import Generation
@@ -40,7 +50,7 @@ async def chat(
 ) -> Response[OllamaChatPiece]:
     """Answer a conversation, as lines of JSON unless `stream` is false."""
     served = served_by(request)
-    _refuse(data)
+    _refuse(served, data)
     messages = data.messages or []
     if not messages:
         return loaded(served, _turn, stream=data.stream)
@@ -49,14 +59,10 @@ async def chat(
     size += OFF_LOOP_CHARS if data.tools else 0
     token_ids = await off_loop(size, lambda: _read_chat(served, data))
     generation = _start(served, data, token_ids, request_id(request.scope), fim=False)
-    return await respond(
-        request,
-        served,
-        generation,
-        _turn,
-        stream=data.stream,
-        calling=_calling(served, data.tools or []),
-    )
+    tools = data.tools or []
+    calling = calling_of(served, tools, parallel=True) if tools else None
+    reader = AnswerReader(calling, thinking_of(served, token_ids))
+    return await respond(request, served, generation, _turn, stream=data.stream, reader=reader)
 
 
 @post("/api/generate", status_code=200)
@@ -65,7 +71,7 @@ async def generate(
 ) -> Response[OllamaTextPiece]:
     """Continue a prompt, or write what belongs between `prompt` and `suffix`."""
     served = served_by(request)
-    _refuse(data)
+    _refuse(served, data)
     _refuse_generate(data)
     if not data.prompt and not data.suffix:
         return loaded(served, _text, stream=data.stream)
@@ -73,7 +79,8 @@ async def generate(
     token_ids = await off_loop(size, lambda: _read_prompt(served, data))
     fim = bool(data.suffix) or served.is_fim(token_ids)
     generation = _start(served, data, token_ids, request_id(request.scope), fim=fim)
-    return await respond(request, served, generation, _text, stream=data.stream)
+    reader = AnswerReader(None, None if _is_plain(served, data) else thinking_of(served, token_ids))
+    return await respond(request, served, generation, _text, stream=data.stream, reader=reader)
 
 
 @post(["/api/embed", "/api/embeddings"], status_code=200)
@@ -127,18 +134,19 @@ def _read_chat(served: Served, data: OllamaChatRequest) -> list[int]:
     return _render(served, data, completed, tools=data.tools)
 
 
-def _calling(served: Served, tools: Sequence[dict[str, Any]]) -> Calling | None:
-    return calling_of(served, tools, parallel=True) if tools else None
-
-
 def _read_prompt(served: Served, data: OllamaGenerateRequest) -> list[int]:
     prompt = data.prompt or ""
     if data.suffix:
         return fim_token_ids(served, prompt, data.suffix)
-    if data.raw or (served.template is None and not data.system):
+    if _is_plain(served, data):
         return served.tokenize_rendered(prompt)
     system = [{"role": "system", "content": data.system}] if data.system else []
     return _render(served, data, [*system, {"role": "user", "content": prompt}])
+
+
+def _is_plain(served: Served, data: OllamaGenerateRequest) -> bool:
+    """Return whether the prompt is text to continue rather than a turn of a conversation."""
+    return bool(data.raw or data.suffix or (served.template is None and not data.system))
 
 
 def _render(
@@ -148,23 +156,29 @@ def _render(
     *,
     tools: list[dict[str, Any]] | None = None,
 ) -> list[int]:
-    variables = {} if data.think is None else {"enable_thinking": False}
     template = served.chat_template()
-    return served.tokenize_rendered(template.render(messages, tools=tools, variables=variables))
+    variables = _variables(data.think)
+    prompt = prefill.render(template, messages, tools=tools, variables=variables)
+    return served.tokenize_rendered(prompt)
 
 
-def _refuse(data: OllamaRequest) -> None:
+def _variables(think: bool | str | None) -> dict[str, Any]:
+    """Return what tells a template whether to think, and how hard ("low", "medium", "high")."""
+    if think is None:
+        return {}
+    effort = {"reasoning_effort": think} if isinstance(think, str) else {}
+    return {"enable_thinking": bool(think)} | effort
+
+
+def _refuse(served: Served, data: OllamaRequest) -> None:
     """Refuse what a client would rely on and not get."""
     if data.format:
         raise InvalidRequestError(
             "format is not supported: this server does not constrain decoding; ask for JSON in "
             "the prompt and check it"
         )
-    if data.think:
-        raise InvalidRequestError(
-            "think is not supported: thoughts are not told apart from the answer; leave it out or "
-            "send false"
-        )
+    if data.think and not thinks(served):
+        raise InvalidRequestError(f"{served.model_id} does not support thinking")
     if data.options is not None and data.options.mirostat:
         raise InvalidRequestError("mirostat is not supported; use temperature, top_p or min_p")
 
@@ -200,9 +214,11 @@ def _refuse_images(*images: list[Any] | None) -> None:
         raise InvalidRequestError("images are not supported: this model reads text only")
 
 
-def _turn(text: str, calls: Sequence[PlacedCall], /, **fields: Any) -> OllamaPiece:
-    wanted = [_call(call) for call in calls] or msgspec.UNSET
-    return OllamaChatPiece(message=OllamaTurn(content=text, tool_calls=wanted), **fields)
+def _turn(read: Sequence[Piece], /, **fields: Any) -> OllamaPiece:
+    wanted = [_call(call) for call in calls_of(read)] or msgspec.UNSET
+    thoughts = thoughts_of(read) or msgspec.UNSET
+    turn = OllamaTurn(content=content_of(read), thinking=thoughts, tool_calls=wanted)
+    return OllamaChatPiece(message=turn, **fields)
 
 
 def _call(call: PlacedCall) -> OllamaToolCall:
@@ -211,5 +227,6 @@ def _call(call: PlacedCall) -> OllamaToolCall:
     return OllamaToolCall(id=call.id, function=function)
 
 
-def _text(text: str, _calls: Sequence[PlacedCall], /, **fields: Any) -> OllamaPiece:
-    return OllamaTextPiece(response=text, **fields)
+def _text(read: Sequence[Piece], /, **fields: Any) -> OllamaPiece:
+    thoughts = thoughts_of(read) or msgspec.UNSET
+    return OllamaTextPiece(response=content_of(read), thinking=thoughts, **fields)

@@ -14,7 +14,7 @@ from litestar import Response
 from litestar.exceptions import HTTPException
 
 from serve.api import logprobs
-from serve.api.chat_tools import AnswerReader
+from serve.api.answer_reader import AnswerReader
 from serve.api.disconnect import unless_disconnected
 from serve.api.errors import describe
 from serve.api.generation import Outcome, collect_all, merged
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from litestar import Request
 
+    from serve.api.answer_reader import Piece
     from serve.api.chat_schemas import LogprobEntry
-    from serve.api.chat_tools import Calling, PlacedCall
     from serve.api.served import Served
     from serve.engine.engine import Generation
     from serve.engine.request import TokenLogprob
@@ -37,9 +37,9 @@ MEDIA_TYPE = "application/x-ndjson"
 
 
 class Shape(Protocol):
-    """Makes a piece of chat or text out of content, calls and the fields that all pieces have."""
+    """Makes one of chat or text out of what was read and the fields that all have."""
 
-    def __call__(self, text: str, calls: Sequence[PlacedCall], /, **fields: Any) -> OllamaPiece:
+    def __call__(self, read: Sequence[Piece], /, **fields: Any) -> OllamaPiece:
         """Return the piece."""
 
 
@@ -50,10 +50,10 @@ async def respond(
     shape: Shape,
     *,
     stream: bool | None,
-    calling: Calling | None = None,
+    reader: AnswerReader | None = None,
 ) -> Response[Any]:
     """Return the answer, as a stream unless the client asked for none."""
-    reader = AnswerReader(calling)
+    reader = reader or AnswerReader(None)
     if stream is not False:
         pieces = _pieces(served, generation, shape, reader)
         return AnswerStream(_lines(pieces), [generation], MEDIA_TYPE)
@@ -63,7 +63,7 @@ async def respond(
 
 def loaded(served: Served, shape: Shape, *, stream: bool | None) -> Response[Any]:
     """Answer a request that only asks for the model: it is there, always."""
-    piece = shape("", [], **_stamp(served), done=True, done_reason="load")
+    piece = shape([], **_stamp(served), done=True, done_reason="load")
     if stream is False:
         return Response(piece)
     return Response(_line(piece), media_type=MEDIA_TYPE)
@@ -96,7 +96,7 @@ async def _pieces(
     async with aclosing(events):
         async for item in events:
             if item is None:
-                yield shape("", [], **_stamp(served), done=False)
+                yield shape([], **_stamp(served), done=False)
                 continue
             _, event = item
             read = reader.read(event)
@@ -105,7 +105,7 @@ async def _pieces(
                 yield _last(served, shape, end, read)
             elif read or event.logprobs:
                 marks = _logprobs(event.logprobs)
-                yield shape(*_parted(read), **_stamp(served), done=False, logprobs=marks)
+                yield shape(read, **_stamp(served), done=False, logprobs=marks)
 
 
 async def _lines(pieces: AsyncGenerator[OllamaPiece, None]) -> AsyncGenerator[bytes, None]:
@@ -117,14 +117,12 @@ async def _lines(pieces: AsyncGenerator[OllamaPiece, None]) -> AsyncGenerator[by
             yield _line(OllamaError(describe(error).body.message))
 
 
-def _last(
-    served: Served, shape: Shape, outcome: Outcome, read: Sequence[str | PlacedCall]
-) -> OllamaPiece:
+def _last(served: Served, shape: Shape, outcome: Outcome, read: Sequence[Piece]) -> OllamaPiece:
     finished = outcome.finished
     times = finished.timings
     total = times.queue_seconds + times.prompt_seconds + times.predicted_seconds
     return shape(
-        *_parted(read),
+        read,
         **_stamp(served),
         done=True,
         done_reason="length" if finished.reason is FinishReason.LENGTH else "stop",
@@ -136,12 +134,6 @@ def _last(
         eval_duration=_nanoseconds(times.predicted_seconds),
         logprobs=_logprobs(outcome.logprobs),
     )
-
-
-def _parted(read: Sequence[str | PlacedCall]) -> tuple[str, list[PlacedCall]]:
-    """Tell content and calls apart: here both stand in one piece."""
-    text = "".join(piece for piece in read if isinstance(piece, str))
-    return text, [piece for piece in read if not isinstance(piece, str)]
 
 
 def _stamp(served: Served) -> dict[str, Any]:

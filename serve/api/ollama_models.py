@@ -11,6 +11,7 @@ from litestar.params import JSONBody
 
 from serve.api.errors import InvalidRequestError
 from serve.api.served import Served, require_model, served_by
+from serve.api.thinking import thinks
 
 DIALECT = "0.12.0+edgesmith"
 """The release of Ollama whose requests and answers these routes follow, which clients compare;
@@ -160,6 +161,7 @@ def _capabilities(served: Served) -> list[str]:
         "completion": True,
         "insert": served.fim_tokens().complete,
         "tools": served.capabilities is not None and served.capabilities.supports_tools,
+        "thinking": thinks(served),
     }
     return [name for name, can in able.items() if can]
 

@@ -113,6 +113,7 @@ class OllamaTurn(msgspec.Struct, frozen=True, kw_only=True):
 
     content: str
     role: Literal["assistant"] = "assistant"
+    thinking: str | UnsetType = UNSET
     tool_calls: list[OllamaToolCall] | UnsetType = UNSET
 
 
@@ -126,6 +127,7 @@ class OllamaTextPiece(OllamaPiece, frozen=True, kw_only=True):
     """Of a generation."""
 
     response: str
+    thinking: str | UnsetType = UNSET
 
 
 class OllamaError(msgspec.Struct, frozen=True):

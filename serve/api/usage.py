@@ -48,7 +48,9 @@ class TimingsBody(msgspec.Struct, frozen=True, kw_only=True):
     predicted_per_second: float
 
 
-def usage(finished: Sequence[Finished], *, num_choices: int = 1) -> Usage:
+def usage(
+    finished: Sequence[Finished], *, num_choices: int = 1, num_thought_tokens: int = 0
+) -> Usage:
     """Count each prompt once: its `num_choices` answers stand next to each other."""
     prompts = finished[::num_choices]
     num_prompt = sum(each.num_prompt_tokens for each in prompts)
@@ -59,6 +61,7 @@ def usage(finished: Sequence[Finished], *, num_choices: int = 1) -> Usage:
         completion_tokens=num_completion,
         total_tokens=num_prompt + num_completion,
         prompt_tokens_details=PromptTokensDetails(num_cached),
+        completion_tokens_details=CompletionTokensDetails(num_thought_tokens),
     )
 
 

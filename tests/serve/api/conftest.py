@@ -186,6 +186,8 @@ def make_info(**changes) -> ModelInfo:
         "bos_token_id": 256,
         "eog_token_ids": frozenset({2}),
         "n_vocab": 262,
+        "n_params": 1_000_000,
+        "size_bytes": 900,
         "n_slots": 2,
         "kv_type": "f16",
         "eot_token": "",

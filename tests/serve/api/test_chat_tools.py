@@ -5,7 +5,7 @@ import json
 import openai
 import pytest
 
-from serve.api.chat_tools import Quiet
+from serve.api.answer_reader import Quiet
 from serve.engine.request import FinishReason
 
 USER = {"role": "user", "content": "hi"}

@@ -1,0 +1,1 @@
+"""Editing sessions recorded from a real editor, and their replay against any server."""

@@ -8,6 +8,7 @@ EngineError
 ├── QueueFullError          the queue is at its bound; try again in `retry_after_seconds`
 ├── InvalidSamplingError    a sampling parameter out of range (what, value, limit)
 ├── UnknownAdapterError     a request names an adapter that was not loaded
+├── InvalidConstraintError  a schema or grammar that cannot be followed, with the reason
 ├── EngineClosedError       the engine is shutting down or its worker died
 ├── CacheFolderError        the folder for stored prefixes cannot be made or entered
 ├── DamagedStateError       a stored prefix is not what was written; never leaves the engine
@@ -77,6 +78,10 @@ class UnknownAdapterError(EngineError):
         """`num_adapters` are loaded, numbered from 0."""
         there = f"0 to {num_adapters - 1} are" if num_adapters else "none is"
         super().__init__(f"there is no adapter {number}; {there} loaded (see GET /lora-adapters)")
+
+
+class InvalidConstraintError(EngineError):
+    """No text follows this constraint, or it is written in a way that is not understood."""
 
 
 class EngineClosedError(EngineError):

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from serve.engine.constraint import ConstraintState
     from serve.engine.generation import Generation
+
+    Logits = npt.NDArray[np.float32]
 
 
 class Words(Protocol):
@@ -39,13 +42,18 @@ class Lane:
     """One sequence in the worker's hands."""
 
     def __init__(
-        self, generation: Generation, vocabulary: Words, end_token_ids: frozenset[int]
+        self,
+        generation: Generation,
+        vocabulary: Words,
+        end_token_ids: frozenset[int],
+        constraint: ConstraintState | None = None,
     ) -> None:
         request = generation.sequence.request
         self.generation = generation
         self.sequence = generation.sequence
         self._vocabulary = vocabulary
         self._end_token_ids = end_token_ids
+        self._constraint = constraint
         self._sampler: Sampler | None = None
         self._stream = TextStream(request.stop)
         self._text = ""
@@ -60,6 +68,7 @@ class Lane:
             request.sampling,
             prompt_token_ids=request.prompt_token_ids,
             banned_token_ids=banned,
+            constraint=self._constraint,
         )
 
     def close(self) -> None:
@@ -76,16 +85,40 @@ class Lane:
         if self.sequence.limit_reached():
             return FinishReason.LENGTH
         assert self._sampler is not None  # opened before it is planned
-        token_id = self._sampler.sample(logits)
+        reason = self._take(self._sampler.sample(logits), logits)
+        return self._take_forced(self._sampler) if reason is None else reason
+
+    def _take(self, token_id: int, logits: Logits | None = None) -> FinishReason | None:
+        """Add a token to the answer; without `logits` it was not chosen among others."""
         self.sequence.append(token_id)
         self._token_ids.append(token_id)
         if token_id in self._end_token_ids:
             return FinishReason.STOP
-        self._note_logprob(logits, token_id)
+        if self._constraint is not None:
+            self._constraint.accept(token_id, self._vocabulary.token_bytes(token_id))
+        if logits is not None:
+            self._note_logprob(logits, token_id)
         self._text += self._stream.push(self._vocabulary.text_bytes(token_id))
-        if self._stream.stop_text is not None:
+        if self._stream.stop_text is not None or self._is_constraint_over():
             return FinishReason.STOP
         return FinishReason.LENGTH if self.sequence.limit_reached() else None
+
+    def _is_constraint_over(self) -> bool:
+        return self._constraint is not None and self._constraint.is_over
+
+    def _take_forced(self, sampler: Sampler) -> FinishReason | None:
+        """Add what the constraint leaves no choice about; it is read together in the next step.
+
+        Logprobs want every token's own row, so then each is sampled as the others are.
+        """
+        if self._constraint is None or self.sequence.request.sampling.logprobs is not None:
+            return None
+        for token_id in self._constraint.forced():
+            sampler.accept(token_id)
+            reason = self._take(token_id)
+            if reason is not None:
+                return reason
+        return None
 
     def _note_logprob(self, logits: npt.NDArray[np.float32], token_id: int) -> None:
         num_top = self.sequence.request.sampling.logprobs

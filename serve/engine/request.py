@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence  # noqa: TC003  # msgspec reads the field types
+from typing import Literal
 
 import msgspec
 
@@ -54,6 +55,21 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     logprobs: int | None = None
 
 
+class Constraint(msgspec.Struct, frozen=True, kw_only=True):
+    r"""What the text has to follow. `kind` says how `source` is written; `gbnf` may also be Lark.
+
+    `trigger` None constrains from the first token. Otherwise the text is free up to a match of this
+    regular expression, and what comes behind the match follows the source, to its end; then the
+    text is free again, or over when `once` is set. `\\A` stands for the beginning of the answer, a
+    match is at most 256 bytes long, and control tokens read by name.
+    """
+
+    kind: Literal["json_schema", "regex", "lark", "gbnf"]
+    source: str
+    trigger: str | None = None
+    once: bool = False
+
+
 class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     """One prompt to continue.
 
@@ -72,6 +88,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str = ""
     cache_scope: str = ""
     adapters: AdapterMix = ()
+    constraint: Constraint | None = None
 
 
 class TopLogprob(msgspec.Struct, frozen=True):

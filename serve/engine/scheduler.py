@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from serve.engine.slots import Held, Seating, SlotTable
 
 
+MAX_FORCED_ROWS = 32  # in one step: more would hold the other streams up
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """`max_rows` of one batch; `n_cells` for all; `num_general` seats for classes below FIM.
@@ -88,7 +91,7 @@ class Scheduler:
         turn = self._turns.choose(self.running, lambda s: self._turn_class(s, now), now)
         running = [s for s in self.running if s.request.adapters == turn]
         decoding = [s for s in running if s.status is Status.DECODE]
-        decode = tuple(Span(s, s.num_computed, len(s.token_ids)) for s in decoding)
+        decode = _one_each_and_forced(decoding, self.limits.max_rows)
         prefill_class, prefill = self._choose_prefill(running, decoding, now)
         return Plan(seatings, decode, prefill, prefill_class)
 
@@ -216,6 +219,17 @@ class Scheduler:
         self.num_preemptions += 1
         self.waiting.append(victim)
         return held
+
+
+def _one_each_and_forced(decoding: list[Sequence], max_rows: int) -> tuple[Span, ...]:
+    """Give each its next row and, as far as there is room, those that a constraint forced."""
+    room = min(max_rows - len(decoding), MAX_FORCED_ROWS)
+    spans = []
+    for sequence in decoding:
+        more = min(sequence.num_to_read - 1, room)
+        room -= more
+        spans.append(Span(sequence, sequence.num_computed, sequence.num_computed + 1 + more))
+    return tuple(spans)
 
 
 def _fill(ranked: list[Sequence], rows: int) -> tuple[Span, ...]:

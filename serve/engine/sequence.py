@@ -32,7 +32,8 @@ class Sequence:
 
     token_ids     [ prompt ............... | output ....... ]
     num_computed  [ cells exist ...... | to be read ....... ]
-    A decoding sequence has exactly one token left to read: the one sampled last.
+    A decoding sequence has one token left to read, the one sampled last, and those that its
+    constraint forced after it.
     """
 
     def __init__(self, request: GenerationRequest, *, context_length: int, now: float) -> None:

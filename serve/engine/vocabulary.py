@@ -37,6 +37,17 @@ class Vocabulary:
         is_end = self._lib.llama_vocab_is_eog
         return frozenset(i for i in range(self.size) if is_end(self._handle, i))
 
+    def constraint_tokenizer(self) -> Any:
+        """Make the table that constraints are compiled for; valid as long as the vocabulary.
+
+        It takes 0.3 s for 50,000 tokens. Source: llguidance `llamacpp`.
+        """
+        from llguidance.llamacpp import lltokenizer_from_vocab
+
+        first = self.special("eos")
+        ends = sorted(self.end_of_generation_ids(), key=lambda token_id: token_id != first)
+        return lltokenizer_from_vocab(self._handle, eos_token=ends or None)
+
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """Encode; `add_special` adds BOS exactly where the model's metadata asks for it.
 

@@ -182,13 +182,15 @@ class Harness:
         fields.setdefault("sampling", GREEDY)
         return GenerationRequest(prompt_token_ids=list(prompt), priority=priority, **fields)
 
-    def submit(self, prompt, *, context_length=1000, event_limit=10_000, loop=None, **fields):
+    def submit(
+        self, prompt, *, context_length=1000, event_limit=10_000, loop=None, held=None, **fields
+    ):
         request = self.request(prompt, **fields)
         sequence = Sequence(request, context_length=context_length, now=self.now)
         generation = Generation(
             sequence, loop or self.loop, event_limit=event_limit, wake_worker=self.worker.wake
         )
-        self.worker.submit(Lane(generation, FakeVocabulary(), frozenset({END})))
+        self.worker.submit(Lane(generation, FakeVocabulary(), frozenset({END}), held))
         self.generations.append(generation)
         return generation
 
@@ -236,6 +238,27 @@ class Harness:
         assert not set(self.scheduler.waiting) & set(self.scheduler.running)
         for slot in self.slots.slots:
             assert self.model.cells.get(slot.seq_id, []) == slot.token_ids()
+
+
+class ByteTokenizer:
+    """The fake model's vocabulary as llguidance wants it: a token is a byte, but for the end."""
+
+    tokens = (b"<end>", *(bytes([i]) for i in range(1, N_VOCAB)))
+    special_token_ids = (END,)
+    eos_token_id = END
+    bos_token_id = None
+
+    def __call__(self, text):
+        return list(text)
+
+
+@pytest.fixture(scope="session")
+def constraints():
+    from llguidance import LLTokenizer, TokenizerWrapper
+
+    from serve.engine.constraints import Constraints
+
+    return Constraints(lambda: LLTokenizer(TokenizerWrapper(ByteTokenizer())))
 
 
 @pytest.fixture(scope="session")

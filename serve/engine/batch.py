@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from serve.engine.request import AdapterMix
     from serve.engine.sequence import Sequence
 
+MAX_DRAFT_ROWS = 31  # of one batch: with the row before them eight groups of four
+
 
 class Outcome(enum.Enum):
     """How a decode call ended. NO_CELLS changed nothing; ABORTED lost the batch's rows."""
@@ -26,21 +28,32 @@ class Outcome(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Tokens `start..stop` of a sequence, to be read in one batch.
+    """Tokens `start..stop` of a sequence, to be read in one batch, and a guess at what follows.
 
     token_ids  [ 0 ............ start ........ stop ............ len )
                  cells exist    | read now     | not yet         |
-    Logits are wanted exactly when the span reaches the end: stop == len.
+    Logits are wanted exactly when the span reaches the end: stop == len. Then `draft` may go on:
+
+    rows       [ start ... stop-1 | draft[0] ... draft[-1] )
+                            logits  logits       logits
+    Each row with logits chooses the token after it. As long as that is the next one of the draft,
+    the row behind was read rightly; what lies beyond the first difference is cut again.
     """
 
     sequence: Sequence
     start: int
     stop: int
+    draft: tuple[int, ...] = ()
 
     @property
     def wants_logits(self) -> bool:
         """Say whether the next token can be chosen after this span."""
         return self.stop == len(self.sequence.token_ids)
+
+    @property
+    def num_rows(self) -> int:
+        """Count its rows in a batch."""
+        return self.stop - self.start + len(self.draft)
 
     @property
     def is_current(self) -> bool:
@@ -51,9 +64,9 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Columns of equal length, one entry a row; `outputs` maps a row with logits to its span.
+    """Columns of equal length, one entry a row, all computed with the same `adapters`.
 
-    All rows are computed with the same `adapters`.
+    `outputs` maps a span that wants logits to the first row that has them; a draft's follow.
     """
 
     token_ids: list[int] = field(default_factory=list)
@@ -68,15 +81,18 @@ class Batch:
 
 
 def build_batch(spans: Many[Span]) -> Batch:
-    """Lay spans out one after the other; the last row of a span may want logits."""
+    """Lay spans out one after the other; the last row of a span, and its draft, want logits."""
     batch = Batch(adapters=spans[0].sequence.request.adapters)
     for span in spans:
         assert span.sequence.request.adapters == batch.adapters  # invariant: see `turns`
-        count = span.stop - span.start
-        batch.token_ids.extend(span.sequence.token_ids[span.start : span.stop])
-        batch.positions.extend(range(span.start, span.stop))
-        batch.seq_ids.extend([span.sequence.seq_id] * count)
-        batch.wants_logits.extend([0] * (count - 1) + [int(span.wants_logits)])
-        if span.wants_logits:
-            batch.outputs.append((len(batch) - 1, span))
+        sequence, count = span.sequence, span.num_rows
+        num_outputs = 1 + len(span.draft) if span.wants_logits else 0
+        assert span.wants_logits or not span.draft  # invariant
+        batch.token_ids.extend(sequence.token_ids[span.start : span.stop])
+        batch.token_ids.extend(span.draft)
+        batch.positions.extend(range(span.start, span.start + count))
+        batch.seq_ids.extend([sequence.seq_id] * count)
+        batch.wants_logits.extend([0] * (count - num_outputs) + [1] * num_outputs)
+        if num_outputs:
+            batch.outputs.append((len(batch) - num_outputs, span))
     return batch

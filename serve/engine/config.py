@@ -50,6 +50,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `repack`: rearrange weights for the CPU at load: 1.3-1.6 times faster batches for more memory.
     `n_batch`: most rows of one decode call, so the longest prefill chunk. Chunks beyond 128 are no
     faster on a CPU, and the compute buffer grows with it.
+    `drafts`: guess what comes next from a request's prediction, its prompt and its own output, and
+    check several guesses in one call when that pays. Answers stay the same.
     `queue_limit`: requests that may wait for a seat before newcomers are refused.
     `event_queue_limit`: undelivered events after which a stalled reader is cancelled.
     `aging_seconds`: a prefill unserved for this long rises one class; see `scheduler`.
@@ -78,6 +80,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     load_mode: LoadMode = "mmap"
     repack: bool = True
     n_batch: int = 256
+    drafts: bool = True
     queue_limit: int = 64
     event_queue_limit: int = 1024
     aging_seconds: float = 2.0

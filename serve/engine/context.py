@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from serve.engine import machine, native
+from serve.engine.batch import MAX_DRAFT_ROWS
 from serve.engine.errors import ContextTooLargeError
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def _context_params(
     params.n_ctx = plan.n_cells
     params.n_batch = params.n_ubatch = config.n_batch
     params.n_seq_max = n_slots
-    params.n_outputs_max = n_slots
+    params.n_outputs_max = n_slots + MAX_DRAFT_ROWS
     params.n_threads = params.n_threads_batch = threads
     params.flash_attn_type = _FLASH_ATTENTION[config.flash_attention]
     params.type_k = params.type_v = _GGML_TYPES[config.kv_type]

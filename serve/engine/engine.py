@@ -20,7 +20,9 @@ from serve.engine import machine
 from serve.engine.chunking import RowCosts
 from serve.engine.config import EngineConfig
 from serve.engine.constraints import Constraints
+from serve.engine.decode_times import DecodeTimes
 from serve.engine.disk_tier import DiskTier
+from serve.engine.drafts import Drafter
 from serve.engine.errors import (
     EngineClosedError,
     EngineError,
@@ -39,6 +41,7 @@ from serve.engine.sampler import check_sampling
 from serve.engine.scheduler import Limits, Scheduler
 from serve.engine.sequence import Sequence
 from serve.engine.slots import SlotTable
+from serve.engine.speculation import Speculation
 from serve.engine.stats import EngineStats, slot_stats
 from serve.engine.worker import Worker
 
@@ -82,7 +85,8 @@ class Engine:
         self._cache = PrefixCache(_cache_bytes(config), can_trim=can_trim, disk=disk)
         self._scheduler = Scheduler(slots, RowCosts(), limits, self._cache)
         keeper = Keeper(model, slots, self._cache, config.cache_demote_seconds)
-        self._worker = Worker(model, self._scheduler, keeper, time.monotonic)
+        speculation = Speculation(DecodeTimes(), model.n_batch)
+        self._worker = Worker(model, self._scheduler, keeper, speculation, time.monotonic)
         self._max_unfinished = model.info.n_slots + config.queue_limit
         self._num_unfinished = 0
         self._lock = threading.Lock()
@@ -159,7 +163,10 @@ class Engine:
             event_limit=self._config.event_queue_limit,
             wake_worker=self._worker.wake,
         )
-        lane = Lane(generation, self._vocabulary, self.model_info.eog_token_ids, constraint)
+        drafter = self._drafter(sequence)
+        lane = Lane(
+            generation, self._vocabulary, self.model_info.eog_token_ids, constraint, drafter
+        )
         self._reserve()
         try:
             self._worker.submit(lane)
@@ -168,9 +175,16 @@ class Engine:
             raise
         return generation
 
+    def _drafter(self, sequence: Sequence) -> Drafter | None:
+        """Guesses that did not come true have to be cut, which some memory does not allow."""
+        if self._config.drafts and self._model.can_trim and sequence.request.drafts:
+            return Drafter(sequence)
+        return None
+
     def _checked(self, request: GenerationRequest) -> GenerationRequest:
         prompt = request.prompt_token_ids or self._begin_of_text()
         self._check_token_ids(prompt)
+        self._check_token_ids(request.prediction_token_ids)
         check_sampling(request.sampling, self.model_info.n_vocab)
         if request.max_tokens is not None and request.max_tokens < 0:
             raise InvalidSamplingError(

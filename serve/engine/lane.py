@@ -17,12 +17,17 @@ from serve.engine.request import (
     TokenLogprob,
 )
 from serve.engine.sampler import Sampler
+from serve.engine.slots import common_prefix_length
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     import numpy.typing as npt
 
+    from serve.engine.batch import Span
     from serve.engine.constraint import ConstraintState
+    from serve.engine.drafts import Drafter
     from serve.engine.generation import Generation
 
     Logits = npt.NDArray[np.float32]
@@ -47,8 +52,10 @@ class Lane:
         vocabulary: Words,
         end_token_ids: frozenset[int],
         constraint: ConstraintState | None = None,
+        drafter: Drafter | None = None,
     ) -> None:
         request = generation.sequence.request
+        self.drafter = drafter
         self.generation = generation
         self.sequence = generation.sequence
         self._vocabulary = vocabulary
@@ -103,6 +110,23 @@ class Lane:
             return FinishReason.STOP
         return FinishReason.LENGTH if self.sequence.limit_reached() else None
 
+    def verify(
+        self, span: Span, first_row: int, logits_of: Callable[[int], npt.NDArray[np.float32]]
+    ) -> tuple[int, FinishReason | None]:
+        """Sample after a span and on along its draft, as long as the draft comes true.
+
+        Every token is sampled from the logits of its own row as if it were alone, so a draft never
+        changes what is said: a guess that would have been drawn anyway is the only one that counts.
+        Returns how much of the draft came true, and why the sequence ended, if it did.
+        """
+        token_ids, num_true = self.sequence.token_ids, 0
+        while True:
+            reason = self.advance(logits_of(first_row + num_true))
+            said = tuple(token_ids[span.stop : span.stop + len(span.draft)])
+            num_true = common_prefix_length(said, span.draft)
+            if reason is not None or num_true < len(token_ids) - span.stop:
+                return num_true, reason
+
     def _is_constraint_over(self) -> bool:
         return self._constraint is not None and self._constraint.is_over
 
@@ -138,14 +162,20 @@ class Lane:
 
     def finished(self, error: str | None) -> Finished:
         """Describe the end of a finished sequence."""
-        sequence = self.sequence
+        sequence, drafter = self.sequence, self.drafter
         assert sequence.finish_reason is not None  # invariant
+        if drafter is not None:
+            drafter.follow()
         return Finished(
             reason=sequence.finish_reason,
             num_prompt_tokens=sequence.num_prompt_tokens,
             num_cached_tokens=sequence.num_cached_tokens,
             num_completion_tokens=sequence.num_output_tokens,
             timings=self._timings(),
+            num_predicted_tokens=0 if drafter is None else drafter.num_predicted,
+            num_unpredicted_tokens=0 if drafter is None else drafter.num_unused,
+            num_draft_tokens=sequence.num_draft_tokens,
+            num_accepted_tokens=sequence.num_accepted_tokens,
             stop_text=self._stream.stop_text,
             error=error,
         )

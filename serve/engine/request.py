@@ -77,6 +77,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     `stop` strings are never part of the text that comes out. `request_id` appears in logs.
     `cache_scope` is opaque: what was read for one scope is never reused for another.
     `adapters` are added to the weights for this request alone; none is the base model.
+    `prediction_token_ids` is what the answer is expected to be like; it makes a right guess faster
+    and changes nothing else. `drafts` False computes one token after the other.
     """
 
     prompt_token_ids: Sequence[int]
@@ -89,6 +91,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     cache_scope: str = ""
     adapters: AdapterMix = ()
     constraint: Constraint | None = None
+    prediction_token_ids: Sequence[int] = ()
+    drafts: bool = True
 
 
 class TopLogprob(msgspec.Struct, frozen=True):
@@ -130,8 +134,10 @@ class Timings(msgspec.Struct, frozen=True, kw_only=True):
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
     """The last event of every stream. `stop_text` is the stop string that matched, if one did.
 
-    `num_cached_tokens` counts prompt tokens that were not read again. `error` is set exactly when
-    `reason` is ERROR.
+    `num_cached_tokens` counts prompt tokens that were not read again. `num_predicted_tokens` are
+    those of the prediction that the answer took up, `num_unpredicted_tokens` those it did not.
+    `num_draft_tokens` were computed as guesses, `num_accepted_tokens` of them came true. `error`
+    is set exactly when `reason` is ERROR.
     """
 
     reason: FinishReason
@@ -139,6 +145,10 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     num_cached_tokens: int
     num_completion_tokens: int
     timings: Timings
+    num_predicted_tokens: int = 0
+    num_unpredicted_tokens: int = 0
+    num_draft_tokens: int = 0
+    num_accepted_tokens: int = 0
     stop_text: str | None = None
     error: str | None = None
 

@@ -172,6 +172,13 @@ class Scheduler:
         span.sequence.num_computed = span.stop
         span.sequence.served_at = now
 
+    def mark_accepted(self, span: Span, num_true: int) -> None:
+        """Record that of a span's draft the first tokens were said, so that their cells stay."""
+        sequence = span.sequence
+        sequence.num_computed += num_true
+        sequence.num_draft_tokens += len(span.draft)
+        sequence.num_accepted_tokens += num_true
+
     def mark_cut(self, sequence: Sequence, num_computed: int) -> None:
         """Record that cells were lost; who has more than one token to read reads it in chunks."""
         sequence.num_computed = num_computed

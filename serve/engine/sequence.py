@@ -45,6 +45,8 @@ class Sequence:
         self.num_computed = 0
         self.num_cached_tokens = 0
         self.cached_tier = Tier.RESIDENT  # where those came from
+        self.num_draft_tokens = 0  # computed as drafts, and of those the ones that came true
+        self.num_accepted_tokens = 0
         self.seq_id = -1
         self.status = Status.QUEUED
         self.finish_reason: FinishReason | None = None
@@ -90,12 +92,16 @@ class Sequence:
         """Take a sampled token; it will be read in the next step."""
         self.token_ids.append(token_id)
 
+    @property
+    def num_tokens_left(self) -> int:
+        """Count the tokens it may still generate."""
+        left = self.context_length - len(self.token_ids)
+        limit = self.request.max_tokens
+        return left if limit is None else min(left, limit - self.num_output_tokens)
+
     def limit_reached(self) -> bool:
         """Say whether the token limit or the end of the context is reached."""
-        limit = self.request.max_tokens
-        if limit is not None and self.num_output_tokens >= limit:
-            return True
-        return len(self.token_ids) >= self.context_length
+        return self.num_tokens_left <= 0
 
     def cells_wanted(self, headroom: int) -> int:
         """Return the cells it needs now and for `headroom` more tokens, within its limits."""

@@ -42,6 +42,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     `cached_tokens` were not read again; of those, `cached_memory_tokens` and `cached_disk_tokens`
     were restored from these tiers and the rest was still in the KV cache. `evictions` were of idle
     cells for want of room, `cache_memory_evictions` and `cache_disk_evictions` of stored prefixes.
+    `draft_tokens` were computed as guesses at the output, `accepted_tokens` of them came true.
     `decode_seconds` is the time inside llama_decode, `rest_seconds` that of the steps outside it.
     """
 
@@ -62,6 +63,8 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     prefill_batches: int
     prefill_rows: int
     aborted_chunks: int
+    draft_tokens: int
+    accepted_tokens: int
     preemptions: int
     evictions: int
     cache_memory_bytes: int
@@ -92,6 +95,8 @@ class Counters:
     prefill_batches: int = 0
     prefill_rows: int = 0
     aborted_chunks: int = 0
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
     evictions: int = 0
     decode_seconds: float = 0.0
     rest_seconds: float = 0.0
@@ -112,6 +117,11 @@ class Counters:
         else:
             self.decode_batches += 1
             self.decode_rows += num_rows
+
+    def count_draft(self, num_tokens: int, num_true: int) -> None:
+        """Count the guesses of a decode call, and those that came true."""
+        self.draft_tokens += num_tokens
+        self.accepted_tokens += num_true
 
     def count_finished(self, sequence: Sequence) -> None:
         """Add a sequence that ended."""

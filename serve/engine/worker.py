@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from serve.engine.batch import Outcome, build_batch
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from serve.engine.lane import Lane
     from serve.engine.scheduler import Plan, Scheduler
     from serve.engine.slots import Seating
+    from serve.engine.speculation import Speculation
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +37,12 @@ class Worker:
     """Runs steps while there is work. `start` it once, `close` it once, from any other thread."""
 
     def __init__(
-        self, model: Decoder, scheduler: Scheduler, keeper: Keeper, clock: Callable[[], float]
+        self,
+        model: Decoder,
+        scheduler: Scheduler,
+        keeper: Keeper,
+        speculation: Speculation,
+        clock: Callable[[], float],
     ) -> None:
         self.counters = Counters()
         self.mailbox = Mailbox()
@@ -43,6 +50,7 @@ class Worker:
         self.failure: str | None = None
         self._model = model
         self._keeper = keeper
+        self._speculation = speculation
         self._clock = clock
         self._lanes: dict[Sequence, Lane] = {}
         self._outbox = Outbox()
@@ -113,7 +121,7 @@ class Worker:
         plan = self.scheduler.plan(self._clock())
         for seating in plan.seatings:
             self._seat(seating)
-        self._compute(plan.decode)
+        self._compute(self._with_drafts(plan))
         self._outbox.flush()
         self._compute_chunk(plan)
         self._outbox.flush()
@@ -155,6 +163,13 @@ class Worker:
         except DecodeError as error:
             self._fail(seating.sequence, str(error))
 
+    def _with_drafts(self, plan: Plan) -> Many[Span]:
+        return self._speculation.extend(
+            plan.decode,
+            lambda sequence: self._lanes[sequence].drafter,
+            others_wait=bool(plan.prefill),
+        )
+
     def _compute_chunk(self, plan: Plan) -> None:
         """Run the prompt rows, open to be aborted by a newcomer of a higher class.
 
@@ -189,6 +204,8 @@ class Worker:
             self._take_results(batch, spans)
         elif outcome is Outcome.ABORTED:
             self._recover(spans)
+        elif any(span.draft for span in spans):
+            self._compute([replace(span, draft=()) for span in spans], yields_to)
         else:
             self._make_room(spans)
 
@@ -199,6 +216,7 @@ class Worker:
             costs.observe_prefill(num_rows, seconds)
         else:
             costs.observe_decode(seconds)
+            self._speculation.times.observe(num_rows, seconds)
 
     def _take_results(self, batch: Batch, spans: Many[Span]) -> None:
         now = self._clock()
@@ -206,17 +224,30 @@ class Worker:
             self.scheduler.mark_computed(span, now)
         for row, span in batch.outputs:
             sequence = span.sequence
-            if sequence.is_cancelled:
-                continue
             try:
-                self._advance(sequence, row)
+                if sequence.is_cancelled:
+                    self._settle_draft(span, 0)
+                else:
+                    self._advance(span, row)
             except Exception as error:
                 logger.exception("a sequence failed")
                 self._fail(sequence, f"choosing a token failed: {error!r}")
 
-    def _advance(self, sequence: Sequence, row: int) -> None:
+    def _settle_draft(self, span: Span, num_true: int) -> None:
+        """Keep the cells of what came true and cut the others."""
+        if not span.draft:
+            return
+        sequence = span.sequence
+        self.scheduler.mark_accepted(span, num_true)
+        self.counters.count_draft(len(span.draft), num_true)
+        if num_true < len(span.draft):
+            self._model.trim(sequence.seq_id, sequence.num_computed)
+
+    def _advance(self, span: Span, first_row: int) -> None:
+        sequence = span.sequence
         lane = self._lanes[sequence]
-        reason = lane.advance(self._model.logits(row))
+        num_true, reason = lane.verify(span, first_row, self._model.logits)
+        self._settle_draft(span, num_true)
         sequence.status = Status.DECODE
         if sequence.first_token_at is None:
             sequence.first_token_at = self._clock()

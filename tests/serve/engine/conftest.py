@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from serve.engine.batch import Outcome
+from serve.engine.batch import MAX_DRAFT_ROWS, Outcome
 from serve.engine.chunking import RowCosts
+from serve.engine.decode_times import DecodeTimes
+from serve.engine.drafts import Drafter
 from serve.engine.errors import DecodeError
 from serve.engine.generation import Generation
 from serve.engine.keeper import Keeper
@@ -22,6 +24,7 @@ from serve.engine.request import (
 from serve.engine.scheduler import Limits, Scheduler
 from serve.engine.sequence import Sequence
 from serve.engine.slots import SlotTable
+from serve.engine.speculation import Speculation
 from serve.engine.worker import Worker
 
 END = 0
@@ -52,9 +55,19 @@ class FakeFlag:
 class FakeModel:
     """Holds cells as lists and refuses any row that is not the next position of its sequence."""
 
-    def __init__(self, *, n_batch=64, n_cells=10_000, can_trim=True, can_trim_restored=True):
+    def __init__(
+        self,
+        *,
+        n_batch=64,
+        n_cells=10_000,
+        can_trim=True,
+        can_trim_restored=True,
+        repeats_itself=False,
+    ):
+        self.repeats_itself = repeats_itself
         self.n_batch = n_batch
         self.n_cells = n_cells
+        self.n_outputs_max = 256
         self.can_trim = can_trim
         self.can_trim_restored = can_trim and can_trim_restored
         self.restored = {}  # what may not be cut, when restored cells may not
@@ -64,16 +77,19 @@ class FakeModel:
         self.during_decode = lambda rows: None
         self._logits = {}
 
-    @staticmethod
-    def next_token(token_ids):
+    def next_token(self, token_ids):
+        """Depends on all tokens; when it repeats itself, only now and then."""
         mixed = 17
         for token_id in token_ids:
             mixed = (mixed * 31 + token_id + 1) % 65_521
+        if self.repeats_itself and mixed % 9:
+            return token_ids[-1] % 5 + 1
         return mixed % N_VOCAB
 
     def decode(self, batch):
         rows = list(zip(batch.seq_ids, batch.positions, batch.token_ids, strict=True))
         assert 0 < len(rows) <= self.n_batch
+        assert sum(batch.wants_logits) <= self.n_outputs_max
         if sum(map(len, self.cells.values())) + len(rows) > self.n_cells:
             return Outcome.NO_CELLS
         self.during_decode(rows)
@@ -154,6 +170,7 @@ class Harness:
         headroom_tokens=0,
         cache_bytes=0,
         disk=None,
+        drafts=False,
         **model,
     ):
         self.model = FakeModel(**model)
@@ -175,7 +192,11 @@ class Harness:
         )
         self.scheduler = Scheduler(self.slots, self.costs, limits, self.cache)
         self.keeper = Keeper(self.model, self.slots, self.cache, demote_seconds=2.0)
-        self.worker = Worker(self.model, self.scheduler, self.keeper, lambda: self.now)
+        self.drafts = drafts
+        self.model.n_outputs_max = n_slots + fim_slots + MAX_DRAFT_ROWS
+        self.times = DecodeTimes()
+        speculation = Speculation(self.times, self.model.n_batch)
+        self.worker = Worker(self.model, self.scheduler, self.keeper, speculation, lambda: self.now)
         self.generations = []
 
     def request(self, prompt, *, priority=Priority.INTERACTIVE, **fields):
@@ -190,7 +211,8 @@ class Harness:
         generation = Generation(
             sequence, loop or self.loop, event_limit=event_limit, wake_worker=self.worker.wake
         )
-        self.worker.submit(Lane(generation, FakeVocabulary(), frozenset({END}), held))
+        drafter = Drafter(sequence) if self.drafts and request.drafts else None
+        self.worker.submit(Lane(generation, FakeVocabulary(), frozenset({END}), held, drafter))
         self.generations.append(generation)
         return generation
 

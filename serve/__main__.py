@@ -15,9 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from serve import artifacts, config, keys, tls
+from serve import artifacts, config, keys, tls, tune
 from serve.errors import ServeError
 from serve.listen import listen, url
 
@@ -35,6 +33,7 @@ examples:
   python -m serve --model runs/quantize/20261123T003000Z-0123abcd --context-length 16384
   python -m serve --host 0.0.0.0 --api-key-file keys.txt
   python -m serve --set sampling.temperature=0 --set engine.slots=2
+  python -m serve tune --model model.gguf           measure this machine, thoroughly
 """
 
 _FLAGS = {
@@ -55,8 +54,11 @@ _FLAGS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to stop; return the exit code."""
-    args = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        if words[:1] == ["tune"]:
+            return tune.main(words[1:])
+        args = _parser().parse_args(words)
         settings = _settings(args)
         api_keys = keys.api_keys(settings, os.environ)
         certificate = tls.certificate(settings.access)
@@ -88,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--slots", type=int, metavar="N", help="answers decoded side by side")
     add("--kv-type", choices=("f16", "q8_0", "q4_0"), help="KV cache type (default: f16)")
     add("--threads", type=int, metavar="N", help="compute threads (default: physical cores)")
+    add("--no-tune", action="store_true", help="measure nothing at a model's first start")
     add("--n-gpu-layers", type=int, metavar="N", help="layers on the GPU (default: all that can)")
     add("--set", action="append", default=[], metavar="A.B=V", help="override one setting")
     return parser
@@ -98,7 +101,8 @@ def _settings(args: argparse.Namespace) -> Settings:
     flags = [
         f"{setting}={json.dumps(value)}" for setting, value in given.items() if value is not None
     ]
-    return config.load(args.config, [*args.set, *flags])
+    untuned = ["engine.tune=false"] if args.no_tune else []
+    return config.load(args.config, [*args.set, *flags, *untuned])
 
 
 def _run(
@@ -121,7 +125,7 @@ def _load(settings: Settings, model: Path) -> Engine:
     from serve.engine.errors import EngineError
 
     try:
-        return Engine.load(msgspec.structs.replace(settings.engine, model=str(model)))
+        return Engine.load(tune.with_folder(settings.engine, model), note=_say)
     except EngineError as error:
         raise ServeError(str(error)) from error
 
@@ -169,6 +173,10 @@ def _interruptible() -> Iterator[None]:
 
 def _interrupt(*_: Any) -> None:
     raise KeyboardInterrupt
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _refuse(error: ServeError) -> int:

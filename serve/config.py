@@ -56,10 +56,12 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class EngineSettings(EngineConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The engine's own settings; its file gives a reason for every default.
 
-    `model` is filled in once the file is known: [model] names it.
+    `model` is filled in once the file is known: [model] names it. `tune`: keep figures of this
+    machine in the user's cache folder when `tuning_folder` names no other.
     """
 
     model: str = ""
+    tune: bool = True
 
 
 class SamplingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

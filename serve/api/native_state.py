@@ -10,6 +10,7 @@ from serve.api.models import Provenance, provenance
 from serve.api.served import served_by
 from serve.chat.capabilities import Capabilities
 from serve.engine.request import SamplingParams
+from serve.engine.tuning import Tuning
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -33,7 +34,10 @@ class Modalities(msgspec.Struct, frozen=True):
 
 
 class Props(msgspec.Struct, frozen=True, kw_only=True):
-    """What editors and the parity check want to know beforehand."""
+    """What editors and the parity check want to know beforehand.
+
+    `tuning` is what was measured here: threads, and what rows cost; null where nothing was.
+    """
 
     default_generation_settings: GenerationSettings
     total_slots: int
@@ -46,6 +50,7 @@ class Props(msgspec.Struct, frozen=True, kw_only=True):
     build_info: str
     system_info: str
     edgesmith: Provenance
+    tuning: Tuning | None = None
     modalities: Modalities = Modalities()
 
 
@@ -87,6 +92,7 @@ async def props(request: Request[Any, Any, Any]) -> Props:
         build_info=info.runtime,
         system_info=info.system_info,
         edgesmith=provenance(served),
+        tuning=info.tuning,
     )
 
 

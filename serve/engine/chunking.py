@@ -21,6 +21,13 @@ class RowCosts:
     def __init__(self) -> None:
         self.seconds_per_row: float | None = None
         self.decode_seconds = 0.0
+        self.best_chunk: int | None = None
+
+    def seed(self, *, seconds_per_row: float, decode_seconds: float, best_chunk: int) -> None:
+        """Begin with figures measured before, at the best rate a chunk has; they stay means."""
+        self.seconds_per_row = seconds_per_row
+        self.decode_seconds = decode_seconds
+        self.best_chunk = best_chunk
 
     def observe_prefill(self, num_rows: int, seconds: float) -> None:
         """Take in a finished chunk; a short one says little about long ones."""
@@ -36,6 +43,7 @@ class RowCosts:
         if self.seconds_per_row is None:
             return min(FIRST_CHUNK, limit)
         budget = SHARED_SECONDS - self.decode_seconds if others_wait else SOLO_SECONDS
+        limit = min(limit, self.best_chunk or limit)
         rows = int(budget / max(self.seconds_per_row, 1e-9))
         return max(min(rows, limit), MIN_CHUNK) // ROW_GROUP * ROW_GROUP
 

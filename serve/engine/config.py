@@ -45,11 +45,13 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     at most a quarter of the free memory, at least one full context.
     `kv_type`: f16 is exact; q8_0 halves the KV memory and slows prefill by about 10%; q4_0 costs
     quality.
-    `threads`: None is one per physical core. `n_gpu_layers`: None is all when the build has a GPU.
+    `threads`: None is what was measured to be best, else one per physical core.
+    `n_gpu_layers`: None is all when the build has a GPU.
     `load_mode`: mmap starts fastest and shares pages; read copies; mlock pins.
     `repack`: rearrange weights for the CPU at load: 1.3-1.6 times faster batches for more memory.
-    `n_batch`: most rows of one decode call, so the longest prefill chunk. Chunks beyond 128 are no
-    faster on a CPU, and the compute buffer grows with it.
+    `n_batch`: most rows of one decode call, so the longest prefill chunk. None is 256 on a CPU,
+    where chunks beyond 128 are no faster, and 2048 with layers on a GPU, which they fill; the
+    compute buffer grows with it.
     `drafts`: guess what comes next from a request's prediction, its prompt and its own output, and
     check several guesses in one call when that pays. Answers stay the same.
     `queue_limit`: requests that may wait for a seat before newcomers are refused.
@@ -62,6 +64,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     between two keystrokes, since it slows every step of the others while it stays.
     `cache_folder`: where prefixes outlive the process, in files that only their owner may read.
     None writes none: what was typed can be read out of such a file, so leaving one is a choice.
+    `tuning_folder`: where figures measured on this machine are kept: threads, and what rows cost.
+    A model that has none there is measured when it is loaded, for some seconds. None measures
+    nothing.
     `cache_disk_bytes`: the bound of that folder, other models' files included; twice what a long
     session of a 1.5B model leaves.
     `adapters`: LoRA files that requests may choose; a loaded one costs its bytes and nothing else
@@ -79,7 +84,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     flash_attention: bool = True
     load_mode: LoadMode = "mmap"
     repack: bool = True
-    n_batch: int = 256
+    n_batch: int | None = None
     drafts: bool = True
     queue_limit: int = 64
     event_queue_limit: int = 1024
@@ -89,6 +94,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     cache_folder: str | None = None
     cache_disk_bytes: int = 2 * 2**30
     adapters: tuple[AdapterConfig, ...] = ()
+    tuning_folder: str | None = None
 
     def __post_init__(self) -> None:
         """Check ranges. Raises: ValueError naming field, value and limit."""
@@ -104,7 +110,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         seats = (self.slots or 1) + self.fim_slots
         if seats > MAX_SEATS:
             raise ValueError(f"slots + fim_slots is {seats}; llama.cpp has {MAX_SEATS} sequences")
-        if self.n_batch < max(seats, 32):
+        if self.n_batch is not None and self.n_batch < max(seats, 32):
             raise ValueError(
                 f"n_batch is {self.n_batch}; it must hold a row per seat ({seats}) and at least 32"
             )

@@ -16,12 +16,24 @@ if TYPE_CHECKING:
     from serve.engine.memory import ContextPlan
 
 _GGML_TYPES = {"f16": 1, "q4_0": 2, "q8_0": 8}  # ggml.h `ggml_type`
+_CPU_BATCH, _GPU_BATCH = 256, 2048
 _FLASH_ATTENTION = {False: 0, True: 1}  # llama.h `llama_flash_attn_type`
 
 
 def default_slots() -> int:
     """Return twice the cores, within 4 to 16: see `EngineConfig.slots`."""
     return min(max(2 * machine.num_cores(), 4), 16)
+
+
+def computes_on_gpu(config: EngineConfig) -> bool:
+    """Say whether layers go to a GPU that is there."""
+    return native.supports_gpu_offload() and config.n_gpu_layers != 0
+
+
+def default_batch(config: EngineConfig) -> int:
+    """Return the rows of the longest call: see `EngineConfig.n_batch`."""
+    rows = _GPU_BATCH if computes_on_gpu(config) else _CPU_BATCH
+    return max(rows, (config.slots or 0) + config.fim_slots)
 
 
 def create_context(
@@ -57,7 +69,7 @@ def _context_params(
     """
     params = native.library().llama_context_default_params()
     params.n_ctx = plan.n_cells
-    params.n_batch = params.n_ubatch = config.n_batch
+    params.n_batch = params.n_ubatch = config.n_batch or default_batch(config)
     params.n_seq_max = n_slots
     params.n_outputs_max = n_slots + MAX_DRAFT_ROWS
     params.n_threads = params.n_threads_batch = threads

@@ -7,8 +7,12 @@ decides whether a draft pays. Knows no sequences; rows in, seconds out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from serve.engine.chunking import ROW_GROUP
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # Rows, and their time in times of one row: between 135M and 1.5B, two cores.
 _PRIOR = ((1, 1.0), (2, 1.7), (4, 2.6), (8, 5.0), (16, 7.7), (32, 14.2), (256, 100.0))
@@ -27,10 +31,11 @@ class DecodeTimes:
     """Running means by number of rows; what was not measured is read off its neighbours.
 
     A mean that was not renewed for long is forgotten: one slow moment must not rule out a number
-    of rows for good.
+    of rows for good. `row_seconds` are calls timed before; the shape of their curve is the guess.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, row_seconds: Mapping[int, float] | None = None) -> None:
+        self._curve = _curve(row_seconds) if row_seconds else _PRIOR
         self._means: dict[int, _Mean] = {}
         self._num_calls = 0
 
@@ -50,14 +55,14 @@ class DecodeTimes:
         rows = _rounded(num_rows)
         fresh = [known for known, mean in self._means.items() if self._is_fresh(mean)]
         if not fresh:
-            return _prior(rows)
+            return self._guess(rows)
         below = max((known for known in fresh if known <= rows), default=None)
         above = min((known for known in fresh if known >= rows), default=None)
         if below is not None and above is not None:
             return self._between(below, above, rows)
         nearest = below if below is not None else above
         assert nearest is not None  # one of the two, since something is fresh
-        return self._means[nearest].seconds * _prior(rows) / _prior(nearest)
+        return self._means[nearest].seconds * self._guess(rows) / self._guess(nearest)
 
     def _between(self, below: int, above: int, rows: int) -> float:
         low, high = self._means[below].seconds, self._means[above].seconds
@@ -68,6 +73,16 @@ class DecodeTimes:
         """Say whether estimates are in seconds."""
         return bool(self._num_calls)
 
+    def _guess(self, num_rows: int) -> float:
+        """Read times of one row off the curve."""
+        low_rows, low = self._curve[0]
+        high_rows, high = low_rows, low
+        for high_rows, high in self._curve[1:]:
+            if num_rows <= high_rows:
+                break
+            low_rows, low = high_rows, high
+        return low + (num_rows - low_rows) * (high - low) / max(high_rows - low_rows, 1)
+
     def _is_fresh(self, mean: _Mean) -> bool:
         return self._num_calls - mean.measured_at < _LIFETIME
 
@@ -77,10 +92,11 @@ def _rounded(num_rows: int) -> int:
     return num_rows if num_rows <= ROW_GROUP else -(-num_rows // ROW_GROUP) * ROW_GROUP
 
 
-def _prior(num_rows: int) -> float:
-    low_rows, low = _PRIOR[0]
-    for high_rows, high in _PRIOR[1:]:
-        if num_rows <= high_rows:
-            break
-        low_rows, low = high_rows, high
-    return low + (num_rows - low_rows) * (high - low) / (high_rows - low_rows)
+def _curve(row_seconds: Mapping[int, float]) -> tuple[tuple[int, float], ...]:
+    """Return rows and times of one row, in the prior's own proportions past the last one timed."""
+    one = row_seconds[1]
+    timed = [(rows, seconds / one) for rows, seconds in sorted(row_seconds.items())]
+    last_rows, last = timed[-1]
+    before = dict(_PRIOR).get(last_rows, last)
+    beyond = [(rows, last * guess / before) for rows, guess in _PRIOR if rows > last_rows]
+    return (*timed, *beyond)

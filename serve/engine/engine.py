@@ -10,14 +10,12 @@ import asyncio
 import math
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from serve.engine import machine
-from serve.engine.chunking import RowCosts
 from serve.engine.config import EngineConfig
 from serve.engine.constraints import Constraints
 from serve.engine.decode_times import DecodeTimes
@@ -43,26 +41,31 @@ from serve.engine.sequence import Sequence
 from serve.engine.slots import SlotTable
 from serve.engine.speculation import Speculation
 from serve.engine.stats import EngineStats, slot_stats
+from serve.engine.wake import wake
 from serve.engine.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Sequence as Many
 
+    from serve.engine.chunking import RowCosts
     from serve.engine.request import Constraint, GenerationRequest
 
 __all__ = ["Engine", "EngineConfig", "Generation", "ModelInfo"]
 
 _MAX_RETRY_SECONDS = 60
 
-T = TypeVar("T")
 MOST_CACHE_BYTES = 512 * 2**20
+
+
+def _say_nothing(_text: str) -> None:
+    """Leave the caller without news."""
 
 
 class Engine:
     """A loaded model and its worker. Make it with `Engine.load`, end it with `close`."""
 
-    def __init__(self, model: Model, config: EngineConfig) -> None:
+    def __init__(self, model: Model, config: EngineConfig, costs: RowCosts) -> None:
         self.model_info: ModelInfo = model.info
         self._model = model
         self._config = config
@@ -83,9 +86,9 @@ class Engine:
         can_trim = model.can_trim_restored
         disk = _open_disk_tier(config, model.info, can_trim=can_trim)
         self._cache = PrefixCache(_cache_bytes(config), can_trim=can_trim, disk=disk)
-        self._scheduler = Scheduler(slots, RowCosts(), limits, self._cache)
+        self._scheduler = Scheduler(slots, costs, limits, self._cache)
         keeper = Keeper(model, slots, self._cache, config.cache_demote_seconds)
-        speculation = Speculation(DecodeTimes(), model.n_batch)
+        speculation = Speculation(_decode_times(model.info), model.n_batch)
         self._worker = Worker(model, self._scheduler, keeper, speculation, time.monotonic)
         self._max_unfinished = model.info.n_slots + config.queue_limit
         self._num_unfinished = 0
@@ -93,20 +96,18 @@ class Engine:
         self._is_closed = False
 
     @classmethod
-    def load(cls, config: EngineConfig) -> Engine:
-        """Load the model, read a few rows to wake it, start the worker.
+    def load(cls, config: EngineConfig, note: Callable[[str], None] = _say_nothing) -> Engine:
+        """Load the model, wake it, start the worker; `note` is told what takes long.
 
         Blocks for a second or more. Raises: ModelLoadError, ContextTooLargeError,
-        CacheFolderError.
+        CacheFolderError, DecodeError.
         """
         model = Model.load(config)
         try:
-            engine = cls(model, config)
+            engine = cls(model, config, wake(model, config, note))
         except EngineError:
             model.close()
             raise
-        num_rows, seconds = _on_a_thread_that_ends(model.warm_up)
-        engine._scheduler.costs.observe_prefill(num_rows, seconds)
         engine._worker.start(engine._note_finished)
         return engine
 
@@ -269,6 +270,11 @@ class Engine:
         self._model.close()
 
 
+def _decode_times(info: ModelInfo) -> DecodeTimes:
+    """Begin with the curve measured here, where one was."""
+    return DecodeTimes(info.tuning.row_seconds if info.tuning else None)
+
+
 def _open_disk_tier(config: EngineConfig, info: ModelInfo, *, can_trim: bool) -> DiskTier | None:
     """Open the folder, when there is to be one. Raises: CacheFolderError."""
     if config.cache_folder is None or not config.cache_disk_bytes:
@@ -284,14 +290,3 @@ def _cache_bytes(config: EngineConfig) -> int:
     free_bytes = machine.available_memory_bytes()
     share = MOST_CACHE_BYTES if free_bytes is None else free_bytes // 8
     return min(share, MOST_CACHE_BYTES)
-
-
-def _on_a_thread_that_ends(work: Callable[[], T]) -> T:
-    """Compute away from the caller's thread.
-
-    OpenMP keeps a team of threads for every thread that ever computed. With the caller's beside
-    the worker's there are more threads than cores, libgomp stops spinning at its barriers, and
-    every step takes half as long again.
-    """
-    with ThreadPoolExecutor(max_workers=1) as executor:
-        return executor.submit(work).result()

@@ -6,6 +6,7 @@ Knows nothing of models. Figures that the system does not tell are None, never a
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
@@ -50,9 +51,41 @@ def num_cores() -> int:
 
     Hyperthreads share the vector units that a matrix product saturates, so they do not count.
     """
-    allowed = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    cores = {_siblings(cpu) for cpu in allowed}
-    count = len(cores) or os.cpu_count() or 1
+    cores = {_siblings(cpu) for cpu in _allowed_cpus()}
+    return _within_quota(len(cores) or os.cpu_count() or 1)
+
+
+def num_hardware_threads() -> int:
+    """Count hyperthreads this process may run on, within its CPU quota; at least 1."""
+    return _within_quota(len(_allowed_cpus()) or os.cpu_count() or 1)
+
+
+def thread_counts() -> list[int]:
+    """Return numbers of compute threads worth a try, the likeliest first.
+
+    One a core is the rule. Hyperthreads help where memory is slow; fewer threads where it is the
+    memory that limits, where cores are of two kinds, or where something else runs beside us.
+    """
+    cores = num_cores()
+    counts = (cores, num_hardware_threads(), cores - 1, cores * 3 // 4, cores // 2)
+    return list(dict.fromkeys(count for count in counts if count >= 1))
+
+
+def processor() -> str:
+    """Return the processor's name, or its architecture where the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def _allowed_cpus() -> list[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def _within_quota(count: int) -> int:
     quota = _cgroup_cpus()
     return max(1, min(count, quota) if quota else count)
 

@@ -18,7 +18,7 @@ from serve.engine import machine, native
 from serve.engine.adapters import AdapterSet
 from serve.engine.batch import Batch, Outcome
 from serve.engine.chunking import FIRST_CHUNK
-from serve.engine.context import create_context, default_slots
+from serve.engine.context import computes_on_gpu, create_context, default_slots
 from serve.engine.errors import DecodeError, ModelLoadError
 from serve.engine.memory import plan_context
 from serve.engine.model_info import (
@@ -89,7 +89,7 @@ class Model:
         lib = native.library()
         metadata = read_metadata(handle)
         slots = config.slots or default_slots()
-        on_gpu = native.supports_gpu_offload() and config.n_gpu_layers != 0
+        on_gpu = computes_on_gpu(config)
         plan = plan_context(
             config, read_kv_shape(handle, metadata), slots, None if on_gpu else free_bytes
         )
@@ -120,9 +120,14 @@ class Model:
         self.adapters.apply(self._context, batch.adapters)
         native.forget_complaints()
         code = self._lib.llama_decode(self._context, self._rows.fill(batch))
+        self._lib.llama_synchronize(self._context)  # a GPU's work would go on, and cost nothing
         if code in {0, 1, 2}:
             return Outcome(code)
         raise DecodeError(f"llama_decode returned {code}: {native.complaints() or 'no reason'}")
+
+    def set_threads(self, threads: int, threads_batch: int) -> None:
+        """Compute one row, and several, with so many threads. Source: `llama_set_n_threads`."""
+        self._lib.llama_set_n_threads(self._context, threads, threads_batch)
 
     def logits(self, row: int) -> Logits:
         """Return a view, `(n_vocab,) float32`, of a row's logits, valid until the next decode."""

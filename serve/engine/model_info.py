@@ -13,6 +13,7 @@ import msgspec
 
 from serve.engine import native
 from serve.engine.memory import KvShape
+from serve.engine.tuning import Tuning  # noqa: TC001  # msgspec reads the field types
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +63,7 @@ class ModelInfo(msgspec.Struct, frozen=True, kw_only=True):
     threads: int
     system_info: str
     runtime: str
+    tuning: Tuning | None = None
 
     def begins_with_bos(self, token_ids: list[int]) -> bool:
         """Say whether a tokenized, rendered prompt already holds the BOS that would be added."""

@@ -83,7 +83,8 @@ class Server:
     """A server process; `port` is known once it listens."""
 
     def __init__(self, model, *arguments):
-        command = [sys.executable, "-m", "serve", "--model", str(model), "--port", "0", *arguments]
+        command = [sys.executable, "-m", "serve", "--model", str(model), "--port", "0", "--no-tune"]
+        command += arguments
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self.lines = []
         for line in self.process.stderr:

@@ -135,6 +135,7 @@ def test_text_becomes_tokens_and_tokens_text(live):
 
 def test_props_slots_metrics_and_health_describe_the_engine(live):
     props = live.http.get("/props").json()
+    assert props["tuning"] is None
     assert props["default_generation_settings"]["n_ctx"] == 2000
     assert props["total_slots"] == 2
     assert props["chat_template_caps"]["supports_tools"] is True

@@ -47,3 +47,13 @@ def test_a_measurement_that_nobody_renewed_is_forgotten():
     for _ in range(300):
         times.observe(1, 0.01)
     assert times.estimate(16) < 0.1
+
+
+def test_a_curve_timed_before_shapes_the_guess_and_its_own_measurements_scale_it():
+    times = DecodeTimes({1: 0.01, 2: 0.011, 4: 0.012, 8: 0.02})
+    assert not times.is_measured
+    assert times.estimate(4) == pytest.approx(1.2)
+    assert times.estimate(6) == pytest.approx(2.0)  # rows come in groups of four
+    times.observe(1, 0.02)
+    assert times.estimate(4) == pytest.approx(0.024)
+    assert times.estimate(64) > times.estimate(32) > times.estimate(8)

@@ -25,9 +25,11 @@ from serve.api import (
     native_state,
     native_text,
     ollama,
+    responses,
 )
 from serve.api.access import add_request_id, checks, cors, request_id
 from serve.api.errors import HANDLERS
+from serve.api.responses_store import ResponseStore
 from serve.api.sampling import defaults
 from serve.api.served import Served
 from serve.artifacts import measurements
@@ -61,6 +63,11 @@ ROUTES: list[ControllerRouterHandler] = [
     native_completion.infill,
     anthropic.router,
     ollama.router,
+    responses.create,
+    responses.retrieve,
+    responses.list_input,
+    responses.forget,
+    responses.cancel,
 ]
 
 
@@ -72,9 +79,10 @@ def create_app(engine: Engine, settings: Settings, api_keys: Sequence[str] = ())
         TemplateError: the chat template does not parse.
     """
     served = serve_model(engine, settings)
+    kept = ResponseStore(settings.api.stored_responses, settings.api.stored_response_bytes)
     return Litestar(
         ROUTES,
-        state=State({"served": served, "log_error": log_error}),
+        state=State({"served": served, "responses": kept, "log_error": log_error}),
         middleware=checks(settings, api_keys),
         cors_config=cors(settings),
         before_send=[add_request_id],

@@ -118,9 +118,15 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     `normalise_nonces`: take the `cch=` value that Claude Code draws anew for each call, at the
     very start of its prompt, for a constant one; as sent it would defeat the prefix cache.
+
+    `stored_responses` and `stored_response_bytes` bound what the Responses dialect keeps in memory
+    for `previous_response_id`, each API key's own; with 0 nothing is stored. An agent at work goes
+    on from the last one only.
     """
 
     normalise_nonces: bool = True
+    stored_responses: int = 256
+    stored_response_bytes: int = 64 * 2**20
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

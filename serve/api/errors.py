@@ -3,6 +3,7 @@
 ApiError                    a status, a code and perhaps a parameter name
 ├── InvalidRequestError     400, the request cannot be honoured as it stands
 ├── ModelNotFoundError      404, no such model
+├── ResponseNotFoundError   404, no such response is stored
 ├── AccessError             401, no valid API key
 ├── ForeignPageError        403, sent by a browser on behalf of another site
 ├── GenerationFailedError   500, the engine gave up on this request
@@ -51,6 +52,13 @@ class ModelNotFoundError(ApiError):
 
     status = 404
     code = "model_not_found"
+
+
+class ResponseNotFoundError(ApiError):
+    """The response asked for is not stored for this key."""
+
+    status = 404
+    code = "response_not_found"
 
 
 class AccessError(ApiError):

@@ -13,6 +13,7 @@ from serve.api.chat_schemas import ChatCompletion, ChatRequest
 from serve.api.chat_tools import calling, check_tools
 from serve.api.errors import InvalidRequestError
 from serve.api.generation import copies, submit
+from serve.api.prediction import Drafting, read_drafting
 from serve.api.sampling import to_params
 from serve.api.served import OFF_LOOP_CHARS, Served, off_loop, served_by
 from serve.api.thinking import thinking_of
@@ -30,7 +31,8 @@ async def chat_completions(
     """Answer a conversation, at once or as a stream of events."""
     served = served_by(request)
     token_ids = await read(served, data)
-    generations = begin(served, data, token_ids, request_id(request.scope))
+    drafting = await read_drafting(served, data)
+    generations = begin(served, data, token_ids, request_id(request.scope), drafting)
     return await respond(
         request,
         served,
@@ -64,7 +66,13 @@ async def read(served: Served, data: ChatRequest) -> list[int]:
     return await off_loop(size, lambda: served.tokenize_rendered(render(served, data)))
 
 
-def begin(served: Served, data: ChatRequest, token_ids: list[int], name: str) -> list[Generation]:
+def begin(
+    served: Served,
+    data: ChatRequest,
+    token_ids: list[int],
+    name: str,
+    drafting: Drafting = Drafting(),  # noqa: B008  # immutable
+) -> list[Generation]:
     """Submit a prompt that has been read; with this the last refusal is past, before any header."""
     limits = served.settings.limits
     n = asked.choices(data.n, limits)
@@ -78,6 +86,8 @@ def begin(served: Served, data: ChatRequest, token_ids: list[int], name: str) ->
         priority=asked.priority(limit, data.service_tier),
         ignore_eos=bool(data.ignore_eos),
         request_id=name,
+        prediction_token_ids=drafting.prediction_token_ids,
+        drafts=drafting.drafts,
     )
     return submit(served.engine, copies(first, n))
 

@@ -5,7 +5,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from serve.api.sampling import Sampling
+from serve.api.prediction import Predicted
 from serve.api.usage import TimingsBody, Usage
 
 
@@ -32,7 +32,7 @@ class ResponseFormat(msgspec.Struct, kw_only=True):
     type: str = "text"
 
 
-class ChatRequest(Sampling, kw_only=True):
+class ChatRequest(Predicted, kw_only=True):
     """A chat completions request. `model` is not checked: editors send names of their own.
 
     `reasoning_effort` "none" asks templates that know how to leave thoughts out.

@@ -6,11 +6,11 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from serve.api.chat_schemas import ResponseFormat, StreamOptions
-from serve.api.sampling import Sampling
+from serve.api.prediction import Predicted
 from serve.api.usage import TimingsBody, Usage
 
 
-class CompletionRequest(Sampling, kw_only=True):
+class CompletionRequest(Predicted, kw_only=True):
     """A completions request. `prompt` is text, token ids, or a list of either."""
 
     prompt: str | list[str | int | list[int]]

@@ -17,6 +17,7 @@ from serve.api.completion_schemas import Completion, CompletionChoice, Completio
 from serve.api.disconnect import unless_disconnected
 from serve.api.errors import InvalidRequestError
 from serve.api.generation import Outcome, collect_all, copies, merged, submit
+from serve.api.prediction import read_drafting
 from serve.api.prompts import Prompt, read_prompts
 from serve.api.sampling import to_params
 from serve.api.served import Served, off_loop, served_by
@@ -59,6 +60,7 @@ async def start(served: Served, data: CompletionRequest, name: str) -> Job:
     size = len(str(data.prompt)) + len(data.suffix or "")
     read = partial(read_prompts, served, data.prompt, suffix=data.suffix)
     prompts = await off_loop(size, read)
+    drafting = await read_drafting(served, data)
     limit = asked.max_tokens(data.max_tokens, data.n_predict, default=DEFAULT_MAX_TOKENS)
     first = GenerationRequest(
         prompt_token_ids=(),
@@ -67,6 +69,8 @@ async def start(served: Served, data: CompletionRequest, name: str) -> Job:
         max_tokens=limit,
         ignore_eos=bool(data.ignore_eos),
         request_id=name,
+        prediction_token_ids=drafting.prediction_token_ids,
+        drafts=drafting.drafts,
     )
     requests = [_request(served, data, first, prompt) for prompt in prompts]
     generations = submit(served.engine, [each for one in requests for each in copies(one, n)])

@@ -22,6 +22,7 @@ from serve.api.native_schemas import (
     NativeRequest,
     Probability,
 )
+from serve.api.prediction import Drafting, read_drafting
 from serve.api.prompts import check_ids
 from serve.api.response_fields import pick
 from serve.api.sampling import only, to_params
@@ -62,7 +63,8 @@ async def _answer(
     request: Request[Any, Any, Any], data: NativeRequest, prompt: FimPrompt, *, fim: bool
 ) -> Response[Any]:
     served = served_by(request)
-    answers = _start(served, data, prompt, fim=fim, name=request_id(request.scope))
+    drafting = await read_drafting(served, data)
+    answers = _start(served, data, prompt, drafting, fim=fim, name=request_id(request.scope))
     if data.stream:
         return EventStream(_chunks(served, data, prompt, answers), answers, done=b"")
     outcomes = await unless_disconnected(request, collect_all(answers))
@@ -74,7 +76,13 @@ async def _answer(
 
 
 def _start(
-    served: Served, data: NativeRequest, prompt: FimPrompt, *, fim: bool, name: str
+    served: Served,
+    data: NativeRequest,
+    prompt: FimPrompt,
+    drafting: Drafting,
+    *,
+    fim: bool,
+    name: str,
 ) -> list[BoundedAnswer]:
     """Check and submit; every refusal happens here, before any header."""
     _refuse(data)
@@ -90,6 +98,8 @@ def _start(
         priority=asked.priority(limit, None, fim=fim),
         ignore_eos=bool(data.ignore_eos),
         request_id=name,
+        prediction_token_ids=drafting.prediction_token_ids,
+        drafts=drafting.drafts,
     )
     seconds = data.t_max_predict_ms / 1000 if data.t_max_predict_ms > 0 else None
     cutoff = Cutoff(n_indent=data.n_indent, seconds=seconds)

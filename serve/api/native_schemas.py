@@ -5,12 +5,12 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from serve.api.sampling import Sampling
+from serve.api.prediction import Predicted
 from serve.api.usage import TimingsBody
 from serve.chat.fim import ExtraFile
 
 
-class NativeRequest(Sampling, kw_only=True):
+class NativeRequest(Predicted, kw_only=True):
     """What /completion and /infill share.
 
     `id_slot`, `cache_prompt` and `t_max_prompt_ms` are taken and change nothing: the engine seats

@@ -19,9 +19,15 @@ class PromptTokensDetails(msgspec.Struct, frozen=True):
 
 
 class CompletionTokensDetails(msgspec.Struct, frozen=True):
-    """Tokens that are not part of the visible answer."""
+    """What the answer is made of.
+
+    `reasoning_tokens` are not part of the visible text. Of the request's prediction the answer
+    took up `accepted_prediction_tokens` and left out `rejected_prediction_tokens`.
+    """
 
     reasoning_tokens: int = 0
+    accepted_prediction_tokens: int = 0
+    rejected_prediction_tokens: int = 0
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +41,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TimingsBody(msgspec.Struct, frozen=True, kw_only=True):
-    """Milliseconds and rates; `prompt_n` leaves out the `cache_n` tokens not read again."""
+    """Milliseconds and rates; `prompt_n` leaves out the `cache_n` tokens not read again.
+
+    `draft_n` tokens were computed as guesses and `draft_n_accepted` of them came true.
+    """
 
     cache_n: int
     prompt_n: int
@@ -46,6 +55,8 @@ class TimingsBody(msgspec.Struct, frozen=True, kw_only=True):
     predicted_ms: float
     predicted_per_token_ms: float
     predicted_per_second: float
+    draft_n: int
+    draft_n_accepted: int
 
 
 def usage(
@@ -61,7 +72,11 @@ def usage(
         completion_tokens=num_completion,
         total_tokens=num_prompt + num_completion,
         prompt_tokens_details=PromptTokensDetails(num_cached),
-        completion_tokens_details=CompletionTokensDetails(num_thought_tokens),
+        completion_tokens_details=CompletionTokensDetails(
+            num_thought_tokens,
+            sum(each.num_predicted_tokens for each in finished),
+            sum(each.num_unpredicted_tokens for each in finished),
+        ),
     )
 
 
@@ -79,6 +94,8 @@ def timings(finished: Finished) -> TimingsBody:
         predicted_ms=predicted * 1000,
         predicted_per_token_ms=_ratio(predicted * 1000, finished.num_completion_tokens),
         predicted_per_second=_ratio(finished.num_completion_tokens, predicted),
+        draft_n=finished.num_draft_tokens,
+        draft_n_accepted=finished.num_accepted_tokens,
     )
 
 

@@ -26,7 +26,11 @@ def for_template(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _message(message: Mapping[str, Any], where: str) -> dict[str, Any]:
     role = "system" if message.get("role") == "developer" else message.get("role")
-    plain = {**message, "role": role, "content": _text(message.get("content"), f"{where}.content")}
+    plain = {
+        **message,
+        "role": role,
+        "content": plain_text(message.get("content"), f"{where}.content"),
+    }
     if plain.get("tool_calls"):
         calls = plain["tool_calls"]
         plain["tool_calls"] = [
@@ -35,7 +39,8 @@ def _message(message: Mapping[str, Any], where: str) -> dict[str, Any]:
     return plain
 
 
-def _text(content: object, where: str) -> str:
+def plain_text(content: object, where: str) -> str:
+    """Return content as a string. Raises: MessageError, a part that is not text."""
     if content is None:
         return ""
     if isinstance(content, str):

@@ -84,6 +84,20 @@ class FakeGeneration:
             timings=Timings(queue_seconds=0.0, prompt_seconds=0.5, predicted_seconds=0.25),
             stop_text=self.script.stop_text,
             error=self.script.error,
+            **self.drafted(),
+        )
+
+    def drafted(self):
+        num_tokens = len(self.request.prediction_token_ids)
+        return (
+            {
+                "num_predicted_tokens": num_tokens - 1,
+                "num_unpredicted_tokens": 1,
+                "num_draft_tokens": 5,
+                "num_accepted_tokens": 2,
+            }
+            if num_tokens
+            else {}
         )
 
     def cancel(self):

@@ -99,7 +99,10 @@ def _types(_options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> QuantizeConfig:
-    return load_config(options.config, options.set, getattr(options, "types", None))
+    overrides = list(options.set)
+    if getattr(options, "imatrix", None):
+        overrides.append(f"imatrix.source={options.imatrix}")
+    return load_config(options.config, overrides, getattr(options, "types", None))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -136,6 +139,11 @@ def _add_quantize(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--types", metavar="LIST", help="comma-separated quant types; `types` lists them"
+    )
+    parser.add_argument(
+        "--imatrix",
+        metavar="own|none|FILE",
+        help="importance matrix: collected on the run's training examples (default), or a GGUF one",
     )
     parser.add_argument("--force", action="store_true", help="make a new run even if one is there")
     parser.add_argument("--no-measure", action="store_true", help="make the files only")

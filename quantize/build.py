@@ -17,13 +17,15 @@ from quantize.digest import sha256_pairs
 from quantize.errors import SourceError
 from quantize.ggml_types import by_name
 from quantize.gguf_header import read_header
-from quantize.llama_quantize import quantize_file
+from quantize.imatrix_artifact import FILE as IMATRIX
+from quantize.imatrix_artifact import UsedImatrix, provide
+from quantize.llama_quantize import TypeChoice, planned, quantize_file
 from quantize.merge import merge
 from quantize.metadata import Provenance, write_with_keys
 from quantize.progress import Steps
 from quantize.quant_types import QuantType, name_of
 from quantize.resume import Ledger
-from quantize.run import OutputRecord
+from quantize.run import OutputRecord, say
 from quantize.source import Source, folder_files
 
 
@@ -46,6 +48,7 @@ class Builder:
         self.config = config
         self.provenance = provenance
         self.ledger: Ledger
+        self.imatrix: UsedImatrix | None = None
         self.name = config.name or source.name
 
     def build(self, types: list[QuantType], ledger: Ledger, steps: Steps) -> Built:
@@ -59,6 +62,16 @@ class Builder:
         reference = self._reference(merged, steps)
         held = read_header(reference).text("edgesmith.quant.type")
         others = [entry for entry in types if entry.name != held]
+        self._announce(reference, others)
+        if any(entry.uses_imatrix for entry in others):
+            self.imatrix = provide(
+                self.run,
+                reference,
+                self.source,
+                self.config.imatrix,
+                ledger=ledger,
+                steps=steps,
+            )
         quants = [self._quantized(reference, entry, steps) for entry in others]
         self._template(reference)
         return Built(ggufs=(reference, *quants), merged=merged, adapter=adapter)
@@ -67,6 +80,7 @@ class Builder:
         """Return the manifest's list of files, hashed."""
         roles = [(path, "merged") for path in sorted(self.run.glob("merged/*"))]
         roles += [(path, "gguf") for path in sorted(self.run.glob("*.gguf"))]
+        roles.append((self.run / IMATRIX, "imatrix"))
         roles.append((self.run / hf_folder.TEMPLATE, "chat_template"))
         roles.append((self.run / "heldout.jsonl", "heldout_examples"))
         records = []
@@ -138,27 +152,45 @@ class Builder:
                 self._finish(self.source.path, target, held, self.source.sha256)
         return target
 
+    @staticmethod
+    def _announce(reference: Path, types: list[QuantType]) -> None:
+        """Say beforehand which types this model's shapes do not allow everywhere."""
+        for entry in types:
+            if line := planned(reference, TypeChoice(quant_type=entry)).explain(entry.name):
+                say(line)
+
     def _quantized(self, reference: Path, quant_type: QuantType, steps: Steps) -> Path:
         target = self.run / f"{self.name}-{quant_type.name}.gguf"
         if self.ledger.valid(target):
             return target
         raw = self.run / f"{target.name}.raw.partial"
         parent = self.ledger.valid(reference) or self.ledger.record(reference)
+        used = self.imatrix if quant_type.uses_imatrix else None
+        choice = TypeChoice(quant_type=quant_type)
         with steps.step(f"quantize {target.name}") as draw:
             quantize_file(
                 reference,
                 raw,
-                quant_type,
+                choice,
+                imatrix=used.means if used else None,
                 allow_requantize=self.source.kind == "gguf",
                 on_tensor=draw,
             )
-            self._finish(raw, target, quant_type.name, parent.sha256)
+            self._finish(raw, target, quant_type.name, parent.sha256, used.sha256 if used else None)
         return target
 
-    def _finish(self, raw: Path, target: Path, quant_type: str, parent_sha256: str) -> None:
+    def _finish(
+        self,
+        raw: Path,
+        target: Path,
+        quant_type: str,
+        parent_sha256: str,
+        imatrix_sha256: str | None = None,
+    ) -> None:
         """Add our keys, check that the file is whole, and let it appear."""
         partial = self.run / f"{target.name}.partial"
-        write_with_keys(raw, partial, self.provenance.keys(quant_type, parent_sha256))
+        keys = self.provenance.keys(quant_type, parent_sha256, imatrix_sha256)
+        write_with_keys(raw, partial, keys)
         read_header(partial)
         partial.replace(target)
         if raw != self.source.path:

@@ -24,6 +24,32 @@ class MergeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """`auto` keeps a 16-bit base as it is and makes a 32-bit one float16."""
 
 
+class ImatrixConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Say where the importance matrix comes from."""
+
+    source: str = "own"
+    """`own` collects it on the run's training examples and `text`, where there are any; `none`
+    uses none; anything else is a file."""
+    tokens: int = 4096
+    """Tokens it is collected on."""
+    max_sequence_tokens: int = 512
+    text: str = ""
+    """A text file to collect on beside the examples."""
+
+    def __post_init__(self) -> None:
+        """Refuse budgets that leave nothing to collect on."""
+        if not self.source:
+            raise ConfigError("imatrix.source is empty; it is own, none or a file")
+        for name in ("tokens", "max_sequence_tokens"):
+            if getattr(self, name) < 16:
+                raise ConfigError(f"imatrix.{name} is {getattr(self, name)}; it must be 16 or more")
+
+    @property
+    def file(self) -> Path | None:
+        """Return the named file, or None."""
+        return None if self.source in ("own", "none") else Path(self.source).expanduser()
+
+
 class MeasureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Bound what a measurement may cost."""
 
@@ -78,12 +104,13 @@ class QuantizeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """Base of the file names; empty: taken from the base model."""
     types: tuple[str, ...] = DEFAULT_TYPES
     merge: MergeConfig = MergeConfig()
+    imatrix: ImatrixConfig = ImatrixConfig()
     measure: MeasureConfig = MeasureConfig()
     verify: VerifyConfig = VerifyConfig()
     recommend: RecommendConfig = RecommendConfig()
 
     def shaping(self) -> dict[str, Any]:
-        """Return the part that decides the bytes of the files."""
+        """Return the part that decides the bytes; the imatrix enters by its content."""
         return {"name": self.name, "types": list(self.types), "merge": to_dict(self.merge)}
 
 

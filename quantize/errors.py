@@ -2,8 +2,10 @@
 
 QuantizeError                 exit 2: something the user can act on
 ├── ConfigError               unknown key, bad value, unknown or unsupported quant type
+│   └── BudgetError           a byte budget no choice of types can meet
 ├── SourceError               the thing to quantize is missing, unfinished or not usable
-│   └── GgufError             not a GGUF, damaged, or cut short
+│   ├── GgufError             not a GGUF, damaged, or cut short
+│   └── ImatrixError          an importance matrix that is damaged or another model's
 ├── MergeError                the adapter cannot be merged exactly
 ├── ConversionError           the converter refused the model
 ├── SpaceError                not enough free disk
@@ -25,12 +27,20 @@ class ConfigError(QuantizeError):
     """Reject a configuration before any work starts."""
 
 
+class BudgetError(ConfigError):
+    """Report a byte budget that no choice of tensor types can meet."""
+
+
 class SourceError(QuantizeError):
     """Reject what was to be quantized."""
 
 
 class GgufError(SourceError):
     """Reject a file that is no complete GGUF."""
+
+
+class ImatrixError(SourceError):
+    """Reject an importance matrix that is damaged or was made for another model."""
 
 
 class MergeError(QuantizeError):

@@ -23,9 +23,24 @@ Logits = npt.NDArray[np.float32]
 class LlamaSession:
     """Hold a model and one context; close it, or use it in a `with`."""
 
-    def __init__(self, path: Path, *, n_ctx: int, n_batch: int = 128) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        n_ctx: int,
+        n_batch: int = 128,
+        node_callback: Any = None,
+        writable: bool = False,
+    ) -> None:
+        """Load a file.
+
+        `node_callback` is called for each computed node; `writable` copies the weights into
+        memory of their own, so that they can be changed.
+        """
         self.lib = library()
         self.n_batch = n_batch
+        self._node_callback = node_callback  # C keeps a bare pointer
+        self._writable = writable
         self._stack = contextlib.ExitStack()
         with captured() as lines:
             self._model = self._load(path, lines)
@@ -121,9 +136,11 @@ class LlamaSession:
         return last
 
     def _load(self, path: Path, lines: Sequence[str]) -> Any:
-        model = self.lib.llama_model_load_from_file(
-            str(path).encode(), self.lib.llama_model_default_params()
-        )
+        params = self.lib.llama_model_default_params()
+        if self._writable:
+            params.load_mode = self.lib.LLAMA_LOAD_MODE_NONE
+            params.use_extra_bufts = False  # a repacked weight could not be written in place
+        model = self.lib.llama_model_load_from_file(str(path).encode(), params)
         if not model:
             raise LibraryError(f"llama.cpp cannot load {path}: {_last(lines)}")
         self._stack.callback(self.lib.llama_model_free, model)
@@ -134,6 +151,8 @@ class LlamaSession:
         params.n_ctx = n_ctx
         params.n_batch = params.n_ubatch = params.n_outputs_max = self.n_batch
         params.n_threads = params.n_threads_batch = num_cores()
+        if self._node_callback is not None:
+            params.cb_eval = self._node_callback
         context = self.lib.llama_init_from_model(self._model, params)
         if not context:
             self._stack.close()

@@ -29,13 +29,16 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     training_config_hash: str | None = None
     data_licences: tuple[str, ...] = ()
 
-    def keys(self, quant_type: str, parent_sha256: str) -> dict[str, str | int]:
+    def keys(
+        self, quant_type: str, parent_sha256: str, imatrix_sha256: str | None = None
+    ) -> dict[str, str | int]:
         """Return the keys of one file, leaving out what is not known."""
         licences = ",".join(sorted(set(self.data_licences)))
         values: dict[str, str | int | None] = {
             "schema_version": 1,
             "quant.type": quant_type,
             "parent.sha256": parent_sha256,
+            "imatrix.sha256": imatrix_sha256,
             "base_model.ref": self.base_ref,
             "base_model.sha256": self.base_sha256,
             "base_model.licence": self.base_licence,

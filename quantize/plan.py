@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from quantize import recommend
+from quantize import imatrix_artifact, recommend
 from quantize.config import QuantizeConfig
 from quantize.digest import sha256_json
 from quantize.llama_cpp_source import installed_version, pin
@@ -31,13 +31,13 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def plan(source_text: str | None, config: QuantizeConfig, *, force: bool = False) -> Plan:
     """Check types and source, and look for a run that is already there."""
-    types = tuple(resolve(config.types))
+    resolve(config.types, has_imatrix=config.imatrix.source != "none")  # before reading the source
     recommend.parse_bytes(config.recommend.ram)
     source, chosen = resolve_source(source_text)
     say(chosen)
-    digest = sha256_json(
-        {"config": config.shaping(), "inputs": [source.sha256], "versions": _shaping_versions()}
-    )
+    has_imatrix = imatrix_artifact.is_available(source, config.imatrix)
+    types = tuple(resolve(config.types, has_imatrix=has_imatrix))
+    digest = _config_hash(source, types, config)
     runs = [] if force else find_by_hash(STAGE, digest)
     complete = [
         run for run in runs if is_complete(run) and read_manifest(run).config_hash == digest
@@ -50,6 +50,18 @@ def plan(source_text: str | None, config: QuantizeConfig, *, force: bool = False
         config_hash=digest,
         existing=complete[0] if complete else None,
         unfinished=unfinished[0] if unfinished else None,
+    )
+
+
+def _config_hash(source: Source, types: tuple[QuantType, ...], config: QuantizeConfig) -> str:
+    used = any(entry.uses_imatrix for entry in types)
+    return sha256_json(
+        {
+            "config": config.shaping(),
+            "imatrix": imatrix_artifact.identity(source, config.imatrix) if used else None,
+            "inputs": [source.sha256],
+            "versions": _shaping_versions(),
+        }
     )
 
 

@@ -18,6 +18,7 @@ _ALIASES = {"q3_k": "q3_k_m", "q4_k": "q4_k_m", "q5_k": "q5_k_m"}
 _NEED_IMATRIX = frozenset(
     {"iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq2_m", "iq3_xxs", "iq3_xs", "q2_k_s"}
 )
+_IGNORE_IMATRIX = frozenset({"f32", "f16", "bf16", "q8_0"})
 _READ_ONLY = frozenset({"nvfp4"})
 
 
@@ -28,6 +29,11 @@ class QuantType(msgspec.Struct, frozen=True, kw_only=True):
     ftype: int
     description: str
     needs_imatrix: bool
+
+    @property
+    def uses_imatrix(self) -> bool:
+        """Say whether an importance matrix changes its bytes."""
+        return self.name not in _IGNORE_IMATRIX
 
 
 def table() -> dict[str, QuantType]:
@@ -61,12 +67,12 @@ def name_of(ftype: int) -> str | None:
     return next((entry.name for entry in table().values() if entry.ftype == ftype), None)
 
 
-def resolve(names: Iterable[str]) -> list[QuantType]:
+def resolve(names: Iterable[str], *, has_imatrix: bool) -> list[QuantType]:
     """Return the named types once each, in the order given.
 
     Raises:
         ConfigError: for an unknown type (with the list), none at all, or one that needs an
-            importance matrix.
+            importance matrix where there is none.
     """
     known = table()
     chosen: dict[str, QuantType] = {}
@@ -75,10 +81,11 @@ def resolve(names: Iterable[str]) -> list[QuantType]:
         entry = known.get(_ALIASES.get(key, key))
         if entry is None:
             raise ConfigError(_unknown(name, known))
-        if entry.needs_imatrix:
+        if entry.needs_imatrix and not has_imatrix:
             raise ConfigError(
-                f"quant type {entry.name} needs an importance matrix, which this command does not "
-                f"collect; without one llama.cpp refuses it. Choose q2_k, q3_k_m or iq3_s instead"
+                f"quant type {entry.name} needs an importance matrix and there is none; a run with "
+                "training examples brings one, --imatrix FILE names one, --set imatrix.text=FILE "
+                "a text to collect it on. Without: q2_k, q3_k_m or iq3_s"
             )
         chosen[entry.name] = entry
     if not chosen:

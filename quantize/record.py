@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from quantize import imatrix_artifact
 from quantize.config import to_dict
 from quantize.llama_cpp_source import pin
 from quantize.machine import hardware
@@ -62,7 +63,7 @@ def manifest(
         config_hash=work.config_hash,
         git=git_state(),
         config=to_dict(work.config),
-        inputs=(consumed,),
+        inputs=(consumed, *imatrix_artifact.consumed(work.config.imatrix)),
         outputs=outputs,
         base_model=base,
         versions=_versions(),

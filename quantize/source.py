@@ -51,6 +51,12 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
         path = self.path / "heldout.jsonl"
         return path if self.kind == "finetune_run" and path.is_file() else None
 
+    @property
+    def train_examples(self) -> Path | None:
+        """Return the examples trained on, when there are any."""
+        path = self.path / "train.jsonl"
+        return path if self.kind == "finetune_run" and path.is_file() else None
+
 
 def resolve(text: str | None) -> tuple[Source, str]:
     """Return the source and a line that says how it was chosen.

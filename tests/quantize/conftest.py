@@ -118,12 +118,9 @@ def make_run(root: Path, base: Path, *, scale: float = 0.05) -> Path:
     _copy_tokenizer(base, run / "tokenizer")
     template = (base / "chat_template.jinja").read_text()
     (run / "chat_template.jinja").write_text(template)
-    (run / "heldout.jsonl").write_text(
-        "".join(
-            json.dumps(_example(question, answer)) + "\n"
-            for question, answer in CONVERSATIONS.items()
-        )
-    )
+    lines = [json.dumps(_example(*pair)) + "\n" for pair in CONVERSATIONS.items()]
+    (run / "heldout.jsonl").write_text("".join(lines))
+    (run / "train.jsonl").write_text("".join(reversed(lines)))
     _write_manifest(run, base)
     return run
 
@@ -146,6 +143,7 @@ def _write_manifest(run: Path, base: Path) -> None:
         "tokenizer": "tokenizer",
         "chat_template.jinja": "chat_template",
         "heldout.jsonl": "heldout_examples",
+        "train.jsonl": "train_examples",
     }
     outputs = []
     for path in sorted(run.rglob("*")):

@@ -8,8 +8,8 @@ from quantize.digest import sha256_file
 from quantize.errors import LibraryError
 from quantize.gguf_header import read_header
 from quantize.inspect_gguf import contents
-from quantize.llama_quantize import quantize_file
-from quantize.quant_types import resolve, table
+from quantize.llama_quantize import TypeChoice, planned, quantize_file
+from quantize.quant_types import table
 
 WIDTH = 256
 SHAPES = {
@@ -27,10 +27,24 @@ SHAPES = {
 }
 
 
+def stock(name):
+    return TypeChoice(quant_type=table()[name])
+
+
 @pytest.fixture(scope="module")
 def f16(tmp_path_factory):
     """Write one random layer of a llama, without a vocabulary."""
-    path = tmp_path_factory.mktemp("f16") / "f16.gguf"
+    return write_model(tmp_path_factory.mktemp("f16") / "f16.gguf", SHAPES)
+
+
+@pytest.fixture(scope="module")
+def odd_model(tmp_path_factory):
+    """Write two tensors, one of which has rows no multiple of 256."""
+    shapes = {"token_embd": (32, WIDTH), "blk.0.attn_q": (8, 576)}
+    return write_model(tmp_path_factory.mktemp("odd") / "f16.gguf", shapes)
+
+
+def write_model(path, shapes):
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_block_count(1)
     writer.add_context_length(64)
@@ -41,7 +55,7 @@ def f16(tmp_path_factory):
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_file_type(1)
     random = np.random.default_rng(5)
-    for name, shape in SHAPES.items():
+    for name, shape in shapes.items():
         kind = np.float16 if len(shape) == 2 else np.float32
         writer.add_tensor(f"{name}.weight", random.normal(size=shape).astype(kind))
     writer.write_header_to_file()
@@ -52,9 +66,9 @@ def f16(tmp_path_factory):
 
 
 def test_the_same_source_and_type_give_the_same_bytes(f16, tmp_path):
-    (quant_type,) = resolve(["q4_k_m"])
+    choice = stock("q4_k_m")
     for name in ("one.gguf", "two.gguf"):
-        quantize_file(f16, tmp_path / name, quant_type)
+        quantize_file(f16, tmp_path / name, choice)
     assert sha256_file(tmp_path / "one.gguf") == sha256_file(tmp_path / "two.gguf")
 
 
@@ -63,7 +77,7 @@ def test_every_type_that_needs_nothing_more_can_be_written(f16, tmp_path):
         if entry.needs_imatrix:
             continue
         target = tmp_path / f"{entry.name}.gguf"
-        quantize_file(f16, target, entry)
+        quantize_file(f16, target, TypeChoice(quant_type=entry))
         assert read_header(target).metadata["general.file_type"] == entry.ftype
         assert contents(target).bits_per_weight <= 32
         target.unlink()
@@ -73,19 +87,66 @@ def test_every_type_marked_so_really_needs_an_imatrix(f16, tmp_path):
     for entry in table().values():
         if entry.needs_imatrix:
             with pytest.raises(LibraryError, match=entry.name):
-                quantize_file(f16, tmp_path / "out.gguf", entry)
+                quantize_file(f16, tmp_path / "out.gguf", TypeChoice(quant_type=entry))
             assert not (tmp_path / "out.gguf").exists()
+
+
+def test_types_that_need_an_imatrix_can_be_written_with_one(f16, tmp_path):
+    random = np.random.default_rng(3)
+    means = {
+        f"{name}.weight": random.uniform(0.5, 2, shape[-1:]).astype(np.float32)
+        for name, shape in SHAPES.items()
+        if len(shape) == 2
+    }
+    for name in ("iq3_xxs", "q2_k_s"):
+        target = tmp_path / f"{name}.gguf"
+        quantize_file(f16, target, stock(name), imatrix=means)
+        assert contents(target).bits_per_weight < 5
+
+
+def test_types_that_ignore_an_imatrix_are_known_and_the_others_use_it(f16, tmp_path):
+    heavy = np.where(np.arange(WIDTH) % 2, 9.0, 0.1).astype(np.float32)
+    means = {f"{name}.weight": heavy for name, shape in SHAPES.items() if len(shape) == 2}
+    for name in ("f16", "q8_0", "q4_0", "q5_k_m"):
+        choice = stock(name)
+        quantize_file(f16, tmp_path / "with.gguf", choice, imatrix=means)
+        quantize_file(f16, tmp_path / "without.gguf", choice)
+        same = sha256_file(tmp_path / "with.gguf") == sha256_file(tmp_path / "without.gguf")
+        assert same != choice.quant_type.uses_imatrix, name
+
+
+def test_what_is_planned_is_what_the_file_holds(f16, tmp_path):
+    choice = TypeChoice(
+        quant_type=table()["q4_k_m"],
+        tensor_types={"blk.0.ffn_up.weight": "q8_0", "token_embd.weight": "q5_k"},
+    )
+    said = planned(f16, choice)
+    quantize_file(f16, tmp_path / "q.gguf", choice)
+    held = {tensor.name: tensor.type_name for tensor in read_header(tmp_path / "q.gguf").tensors}
+    assert said.types == held
+    assert (held["blk.0.ffn_up.weight"], held["token_embd.weight"]) == ("q8_0", "q5_k")
+    assert said.explain("q4_k_m") is None
+
+
+def test_tensors_that_cannot_take_a_type_are_told_before_the_work(odd_model):
+    said = planned(odd_model, stock("q4_k_m"))
+    assert said.fallbacks == {"q4_k to q5_0": 1}
+    assert said.explain("q4_k_m") == (
+        "q4_k_m: 1 of 2 tensors have rows that do not fit its blocks and fall back: "
+        "1 from q4_k to q5_0"
+    )
 
 
 def test_progress_reaches_the_last_tensor(f16, tmp_path):
     seen = []
-    (quant_type,) = resolve(["q8_0"])
-    quantize_file(f16, tmp_path / "q.gguf", quant_type, on_tensor=lambda *place: seen.append(place))
+    quantize_file(
+        f16, tmp_path / "q.gguf", stock("q8_0"), on_tensor=lambda *place: seen.append(place)
+    )
     assert seen[-1][0] == seen[-1][1] == len(read_header(f16).tensors)
 
 
 def test_a_quantized_source_needs_permission(f16, tmp_path):
-    q8_0, q4_0 = resolve(["q8_0", "q4_0"])
+    q8_0, q4_0 = stock("q8_0"), stock("q4_0")
     quantize_file(f16, tmp_path / "q8.gguf", q8_0)
     with pytest.raises(LibraryError, match="requantizing"):
         quantize_file(tmp_path / "q8.gguf", tmp_path / "q4.gguf", q4_0)

@@ -57,6 +57,7 @@ def test_the_manifest_describes_every_file(done):
     assert {output["role"] for output in manifest["outputs"]} == {
         "merged",
         "gguf",
+        "imatrix",
         "chat_template",
         "heldout_examples",
     }

@@ -12,7 +12,7 @@ from quantize.__main__ import main
     ("arguments", "said"),
     [
         (["--types", "q9_9"], "unknown quant type 'q9_9'"),
-        (["--types", "iq1_s"], "importance matrix"),
+        (["--types", "iq1_s", "--imatrix", "none"], "importance matrix"),
         (["--set", "measur.n=1"], "did you mean measure?"),
         (["--config", "none.toml"], "cannot read the configuration"),
         (["--from", "none"], "no such file"),

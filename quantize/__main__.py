@@ -64,6 +64,8 @@ def _verify(options: argparse.Namespace) -> int:
     for check in checked.checks:
         mark = "ok  " if check.passed else "FAIL"
         print(f"{mark} {check.hop}: {check.name}: {check.detail}")
+    for absent in checked.not_run:
+        print(f"none {absent.hop}: not checked: {absent.reason}")
     checked.require()
     return 0
 

@@ -76,7 +76,10 @@ class MeasureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
 
 class VerifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """State the bounds of the parity gate between the merged model and its f16 file."""
+    """State the bounds of the parity gate between the merged model and its f16 file.
+
+    Those of the quantized types stand in `quantize/verify_bounds.py`.
+    """
 
     num_prompts: int = 6
     greedy_tokens: int = 16
@@ -86,6 +89,8 @@ class VerifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     scored_tokens: int = 192
     min_top1_agreement: float = 0.97
     max_mean_kld_nats: float = 0.005
+    server: bool = True
+    """Serve the smallest file and compare over HTTP."""
 
 
 class RecommendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

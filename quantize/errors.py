@@ -11,6 +11,8 @@ QuantizeError                 exit 2: something the user can act on
 ├── SpaceError                not enough free disk
 ├── LibraryError              llama.cpp is missing, mismatched, or refused a call
 ├── RunError                  a run directory is unfinished, in use or newer than this reader
+├── ServerError               `python -m serve` did not start or did not answer
+│   └── ServerAbsentError     what it needs is not installed
 └── VerificationError         exit 1: a hop changed the model's behaviour
 """
 
@@ -61,6 +63,14 @@ class LibraryError(QuantizeError):
 
 class RunError(QuantizeError):
     """Reject a run directory that is unfinished, in use or too new."""
+
+
+class ServerError(QuantizeError):
+    """Report that the server, run as a command, failed."""
+
+
+class ServerAbsentError(ServerError):
+    """Report that the server cannot run in this environment."""
 
 
 class VerificationError(QuantizeError):

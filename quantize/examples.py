@@ -49,6 +49,7 @@ def render(
     *,
     add_generation_prompt: bool,
     names: Names,
+    tools: Sequence[Mapping[str, Any]] | None = None,
 ) -> str:
     """Return the prompt text of messages.
 
@@ -63,6 +64,7 @@ def render(
             conversations=[list(messages)],
             chat_template=template,
             add_generation_prompt=add_generation_prompt,
+            tools=list(tools) if tools else None,
             **names,
         )
     except TemplateError as error:

@@ -87,12 +87,14 @@ class LlamaSession:
 
     def piece(self, token_id: int) -> str:
         """Return a token's text, special tokens included."""
+        return self.piece_bytes(token_id, special=True).decode("utf-8", errors="replace")
+
+    def piece_bytes(self, token_id: int, *, special: bool) -> bytes:
+        """Return the bytes of a token's text; empty for a special token unless asked for."""
         room = 512
         buffer = ctypes.create_string_buffer(room)
-        length = self.lib.llama_token_to_piece(
-            self._vocab, token_id, buffer, room, 0, True
-        )  # ctypes takes no names
-        return buffer.raw[: max(length, 0)].decode("utf-8", errors="replace")
+        length = self.lib.llama_token_to_piece(self._vocab, token_id, buffer, room, 0, special)
+        return buffer.raw[: max(length, 0)]
 
     def special_ids(self) -> dict[str, int]:
         """Return the ids of bos, eos and eot; -1 where the vocabulary has none."""
@@ -110,6 +112,19 @@ class LlamaSession:
     def is_end(self, token_id: int) -> bool:
         """Say whether a token ends a generation."""
         return bool(self.lib.llama_vocab_is_eog(self._vocab, token_id))
+
+    def stop_ids(self) -> list[int]:
+        """Return every token that ends a generation."""
+        return [token_id for token_id in range(self.n_vocab) if self.is_end(token_id)]
+
+    def is_control(self, token_id: int) -> bool:
+        """Say whether a token stands for something other than its text."""
+        kinds = self.lib.LLAMA_TOKEN_ATTR_CONTROL | self.lib.LLAMA_TOKEN_ATTR_UNKNOWN
+        return bool(self.lib.llama_vocab_get_attr(self._vocab, token_id) & kinds)
+
+    def adds_bos(self) -> bool:
+        """Say whether plain text gets a BOS in front."""
+        return bool(self.lib.llama_vocab_get_add_bos(self._vocab))
 
     def decode(self, token_ids: Sequence[int], *, first_logits: int) -> Iterator[Logits]:
         """Append tokens; yield the logits of those from index `first_logits` on, in chunks.

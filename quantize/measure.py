@@ -29,7 +29,7 @@ from quantize.inspect_gguf import contents
 from quantize.llama_cpp_source import pin
 from quantize.llama_session import LlamaSession, system_info
 from quantize.machine import identity
-from quantize.perplexity import ReferenceLogits, score, score_reference
+from quantize.perplexity import StoredReference, score, score_reference
 from quantize.progress import Steps
 from quantize.run import SCHEMA_VERSION, write_json
 from quantize.throughput import measure_throughput
@@ -106,7 +106,7 @@ def measure(
         return [known[subject.sha256] for subject in subjects]
     done: list[Measurement] = []
     with contextlib.ExitStack() as stack:
-        reference: ReferenceLogits | None = None
+        reference: StoredReference | None = None
         for subject in subjects:
             with steps.step(f"measure {subject.path.name}"):
                 figures, scored = _figures(subject.path, texts, config, reference)
@@ -166,8 +166,8 @@ def _texts(
 
 
 def _figures(
-    path: Path, texts: list[ScoredText], config: MeasureConfig, reference: ReferenceLogits | None
-) -> tuple[dict[str, Any], ReferenceLogits]:
+    path: Path, texts: list[ScoredText], config: MeasureConfig, reference: StoredReference | None
+) -> tuple[dict[str, Any], StoredReference]:
     n_ctx = max(config.max_example_tokens, config.prefill_tokens + config.decode_tokens) + 1
     with LlamaSession(path, n_ctx=n_ctx, n_batch=config.n_batch) as session:
         if reference is None:

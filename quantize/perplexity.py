@@ -45,7 +45,7 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     perplexity_ratio: float | None = None
 
 
-class ReferenceLogits:
+class StoredReference:
     """Keep a reference model's logits, (rows, n_vocab) float32, on disk while in use."""
 
     def __init__(self, num_rows: int, n_vocab: int) -> None:
@@ -73,7 +73,7 @@ def num_scored(texts: Sequence[ScoredText]) -> int:
     return sum(len(text.response_token_ids) for text in texts)
 
 
-def score_reference(model: Model, texts: Sequence[ScoredText]) -> tuple[Quality, ReferenceLogits]:
+def score_reference(model: Model, texts: Sequence[ScoredText]) -> tuple[Quality, StoredReference]:
     """Score the reference and keep its logits; close them after use.
 
     Raises:
@@ -82,7 +82,7 @@ def score_reference(model: Model, texts: Sequence[ScoredText]) -> tuple[Quality,
     num_rows = num_scored(texts)
     if num_rows == 0:
         raise SourceError("nothing to score: no prompt fits within measure.max_example_tokens")
-    kept = ReferenceLogits(num_rows, model.n_vocab)
+    kept = StoredReference(num_rows, model.n_vocab)
     losses = []
     for start, logits, targets in _scored_rows(model, texts):
         kept.keep(start, logits)
@@ -92,7 +92,7 @@ def score_reference(model: Model, texts: Sequence[ScoredText]) -> tuple[Quality,
     return quality, kept
 
 
-def score(model: Model, texts: Sequence[ScoredText], reference: ReferenceLogits) -> Quality:
+def score(model: Model, texts: Sequence[ScoredText], reference: StoredReference) -> Quality:
     """Score a model against the kept logits of a reference on the same texts."""
     losses, divergences, agreements = [], [], []
     for start, logits, targets in _scored_rows(model, texts):

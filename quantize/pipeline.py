@@ -32,6 +32,7 @@ from quantize.run import (
 )
 from quantize.source import Source
 from quantize.source import resolve as resolve_source
+from quantize.verify_texts import Chain
 
 LOG = "log.jsonl"
 
@@ -158,9 +159,9 @@ def _with_folder(built: Built, source: Source) -> Built:
     return built
 
 
-def _chain(run: Path, built: Built, base: Path | None) -> verify.Chain:
+def _chain(run: Path, built: Built, base: Path | None) -> Chain:
     heldout = run / "heldout.jsonl"
-    return verify.Chain(
+    return Chain(
         merged=built.merged,
         reference=built.ggufs[0],
         quants=built.ggufs[1:],

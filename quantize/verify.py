@@ -1,9 +1,10 @@
 """The parity gate: does each hop keep the model's behaviour? Collects checks, writes no weights.
 
-    base + adapter ──merge──▶ merged/ ──convert──▶ f16 GGUF ──quantize──▶ each type
+    base + adapter ──merge──▶ merged/ ──convert──▶ f16 GGUF ──quantize──▶ each type ──serve──▶ HTTP
 
 A check names its hop, what was compared, and the first difference. The gate fails on the first
-failed check in hop order, and all of them are kept in verification.json.
+failed check in hop order, and all of them are kept in verification.json, with the hops on which
+nothing could be checked.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,6 @@ from quantize.adapter import Adapter
 from quantize.config import VerifyConfig
 from quantize.digest import sha256_file
 from quantize.errors import VerificationError
-from quantize.examples import Message, ScoredText, example_texts, plain_texts, python_source
 from quantize.gguf_header import read_header
 from quantize.hf_folder import load_tokenizer
 from quantize.hf_reference import HfModel
@@ -23,28 +23,20 @@ from quantize.llama_session import LlamaSession
 from quantize.merge_proof import MergeProof, prove
 from quantize.progress import Steps
 from quantize.run import SCHEMA_VERSION, OutputRecord, write_json
+from quantize.verify_http import check_server
 from quantize.verify_logits import adapter_effect, compare_greedy, compare_logits
-from quantize.verify_prompts import (
-    PROMPTS,
-    compare_metadata,
-    compare_prompts,
+from quantize.verify_prompts import compare_prompts, compare_template
+from quantize.verify_quants import check_quants
+from quantize.verify_result import Check, NotRun
+from quantize.verify_texts import Chain, cases_of, hf_texts, longest, renderer, scored_texts
+from quantize.verify_tokens import (
+    compare_added_tokens,
+    compare_bos,
     compare_special_ids,
-    compare_template,
+    compare_stop_set,
 )
-from quantize.verify_result import Check
 
 FILE = "verification.json"
-
-
-class Chain(msgspec.Struct, frozen=True, kw_only=True):
-    """Name the artifacts of one run along the hops; absent ones are not checked."""
-
-    merged: Path | None
-    reference: Path
-    quants: tuple[Path, ...]
-    base: Path | None = None
-    adapter: Adapter | None = None
-    conversations: tuple[list[Message], ...] = ()
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +45,7 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int = SCHEMA_VERSION
     passed: bool
     checks: tuple[Check, ...]
+    not_run: tuple[NotRun, ...] = ()
     merge: MergeProof | None = None
 
     def require(self) -> None:
@@ -105,12 +98,31 @@ def verify(
     if chain.merged:
         with steps.step(f"verify merged -> {chain.reference.name}"):
             checks += _conversion(chain, chain.merged, config)
-    with steps.step("verify metadata of every type"):
-        first = read_header(chain.reference)
-        checks += [compare_metadata(first, read_header(path)) for path in chain.quants]
-    return Verification(
-        passed=all(check.passed for check in checks), checks=tuple(checks), merge=proof
+    checks += check_quants(
+        chain.reference, chain.quants, scored_texts(chain, config), longest(config), steps
     )
+    served, not_run = _server(chain, config, steps, sound=all(check.passed for check in checks))
+    checks += served
+    return Verification(
+        passed=all(check.passed for check in checks),
+        checks=tuple(checks),
+        not_run=tuple(not_run),
+        merge=proof,
+    )
+
+
+def _server(
+    chain: Chain, config: VerifyConfig, steps: Steps, *, sound: bool
+) -> tuple[list[Check], list[NotRun]]:
+    """Check one file over HTTP, the smallest; the others have the same template and tokens."""
+    model = min((chain.reference, *chain.quants), key=lambda path: path.stat().st_size)
+    hop = f"{model.name} -> HTTP"
+    if not config.server:
+        return [], [NotRun(hop=hop, reason="verify.server is false")]
+    if not sound:
+        return [], [NotRun(hop=hop, reason="an earlier hop failed")]
+    with steps.step(f"verify {hop}"):
+        return check_server(model, renderer(chain), cases_of(chain), config)
 
 
 def _prove(base: Path, adapter: Adapter, merged: Path) -> tuple[MergeProof | None, Check]:
@@ -129,17 +141,20 @@ def _prove(base: Path, adapter: Adapter, merged: Path) -> tuple[MergeProof | Non
 
 def _conversion(chain: Chain, merged: Path, config: VerifyConfig) -> list[Check]:
     hop = f"merged -> {chain.reference.name}"
-    tokenizer, header = load_tokenizer(merged), read_header(chain.reference)
-    longest = max(512, 2 * config.scored_tokens)
-    with LlamaSession(chain.reference, n_ctx=longest + config.greedy_tokens) as session:
-        checks = [compare_template(hop, tokenizer, header)]
-        checks.append(compare_special_ids(hop, tokenizer, session))
-        checks.append(compare_prompts(hop, tokenizer, session, header, _prompts(chain)))
+    tokenizer, header, cases = load_tokenizer(merged), read_header(chain.reference), cases_of(chain)
+    texts = scored_texts(chain, config)
+    with LlamaSession(chain.reference, n_ctx=longest(config) + config.greedy_tokens) as session:
+        checks = [
+            compare_template(hop, tokenizer, header),
+            compare_special_ids(hop, tokenizer, session),
+            compare_stop_set(hop, tokenizer, merged, session),
+            compare_prompts(hop, tokenizer, session, header, cases),
+            compare_bos(hop, tokenizer, session, hf_texts(tokenizer, cases)),
+            compare_added_tokens(hop, tokenizer, session),
+        ]
         if not all(check.passed for check in checks):
             return checks
         model = HfModel(merged)
-        template = header.text("tokenizer.chat_template")
-        texts = _texts(session, template, chain, config, longest)
         checks.append(compare_logits(hop, model, session, texts, config))
         prompts = [text.prompt_token_ids for text in texts[: config.num_prompts]]
         greedy, outputs = compare_greedy(hop, model, session, prompts, config)
@@ -148,46 +163,3 @@ def _conversion(chain: Chain, merged: Path, config: VerifyConfig) -> list[Check]
             del model
             checks.append(adapter_effect(HfModel(chain.base), session, prompts, outputs, config))
     return checks
-
-
-def _prompts(chain: Chain) -> list[list[Message]]:
-    return [*PROMPTS, *(conversation[:-1] for conversation in chain.conversations[:4])]
-
-
-def _texts(
-    session: LlamaSession,
-    template: str | None,
-    chain: Chain,
-    config: VerifyConfig,
-    longest: int,
-) -> list[ScoredText]:
-    """Return scored texts: short responses of many examples rather than one long one."""
-    if template is not None and chain.conversations:
-        return _short_examples(session, template, chain.conversations, config, longest)
-    text, _ = python_source()
-    return plain_texts(
-        session, text, scored_tokens=config.scored_tokens, max_example_tokens=longest // 8
-    )
-
-
-def _short_examples(
-    session: LlamaSession,
-    template: str,
-    conversations: Sequence[list[Message]],
-    config: VerifyConfig,
-    longest: int,
-) -> list[ScoredText]:
-    share = max(1, config.scored_tokens // max(config.num_prompts, 1))
-    texts: list[ScoredText] = []
-    for conversation in conversations:
-        if len(texts) == config.num_prompts:
-            break
-        texts += example_texts(
-            session,
-            template,
-            [conversation],
-            scored_tokens=share,
-            max_example_tokens=longest // 2,
-            names=session.special_names(),
-        )
-    return texts

@@ -45,7 +45,7 @@ def compare_greedy(
     hop: str, model: HfModel, session: LlamaSession, prompts: Prompts, config: VerifyConfig
 ) -> tuple[Check, list[list[int]]]:
     """Compare greedy continuations; return the check and the GGUF's outputs."""
-    stops = stop_ids(session)
+    stops = session.stop_ids()
     outputs, differences, num_equal = [], [], 0
     for number, prompt in enumerate(prompts, start=1):
         wanted = model.greedy(prompt, config.greedy_tokens, stops)
@@ -79,7 +79,7 @@ def adapter_effect(
 ) -> Check:
     """Check that the merged model does not merely speak like its base."""
     hop, name = "base -> tuned", "adapter's effect"
-    stops = stop_ids(session)
+    stops = session.stop_ids()
     before = [base.greedy(prompt, config.greedy_tokens, stops) for prompt in prompts]
     changed = sum(left != right for left, right in zip(before, outputs, strict=True))
     moved = max((_logit_shift(base, session, prompt) for prompt in prompts), default=0.0)
@@ -98,21 +98,26 @@ def adapter_effect(
 
 def greedy(session: LlamaSession, prompt: Sequence[int], count: int) -> list[int]:
     """Return up to `count` greedy tokens after a prompt, a stop token included."""
+    return greedy_with_gap(session, prompt, count)[0]
+
+
+def greedy_with_gap(
+    session: LlamaSession, prompt: Sequence[int], count: int
+) -> tuple[list[int], float]:
+    """Return greedy tokens, and the smallest distance between the leading two logits on the way."""
     session.reset()
     logits = session.last_logits(prompt)
     tokens: list[int] = []
+    gap = float("inf")
     for _ in range(count):
+        second, first = np.partition(logits, -2)[-2:]
+        gap = min(gap, float(first - second))
         tokens.append(int(logits.argmax()))
         if session.is_end(tokens[-1]):
             break
         if len(tokens) < count:
             logits = session.last_logits(tokens[-1:])
-    return tokens
-
-
-def stop_ids(session: LlamaSession) -> list[int]:
-    """Return every token that ends a generation."""
-    return [token for token in range(session.n_vocab) if session.is_end(token)]
+    return tokens, gap
 
 
 def _difference(

@@ -1,29 +1,15 @@
-"""Parity of text: template, prompts, token ids, stop tokens and metadata. Decodes nothing."""
+"""Parity of text: template, prompts, token ids and metadata. Decodes nothing."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from quantize.errors import SourceError
-from quantize.examples import Message, render
+from quantize.examples import render
 from quantize.gguf_header import GgufHeader
 from quantize.llama_session import LlamaSession
+from quantize.verify_cases import Case
 from quantize.verify_result import Check
 
-PROMPTS: tuple[list[Message], ...] = (
-    [{"role": "user", "content": "Write a function that returns the larger of two numbers."}],
-    [
-        {"role": "system", "content": "Answer with code only."},
-        {"role": "user", "content": "def add(a, b):\n    '''Add.'''\n"},
-    ],
-    [
-        {"role": "user", "content": "First question?"},
-        {"role": "assistant", "content": "First answer."},
-        {"role": "user", "content": "And the second?"},
-    ],
-    [{"role": "user", "content": "Größe → 大きさ, café, 🙂, \u00a0tab\there,   three blanks"}],
-    [{"role": "user", "content": "x = 1\n\n\n\tif x:\r\n    print('12345 67')  \n"}],
-    [{"role": "user", "content": ""}],
-)
 _MAY_DIFFER = ("general.file_type", "general.quantization_version")
 
 
@@ -37,49 +23,30 @@ def compare_template(hop: str, tokenizer: Any, header: GgufHeader) -> Check:
         hop=hop,
         name="chat template",
         passed=False,
-        detail=_first_difference(str(wanted), str(found)),
+        detail=text_difference(str(wanted), str(found)) or "",
     )
 
 
-def compare_special_ids(hop: str, tokenizer: Any, session: LlamaSession) -> Check:
-    """Compare BOS and EOS, and that the trained stop token ends a generation."""
-    name, ids = "special tokens", session.special_ids()
-    pairs = {"bos": tokenizer.bos_token_id, "eos": tokenizer.eos_token_id}
-    for key, wanted in pairs.items():
-        if wanted is not None and ids[key] != wanted:
-            detail = f"{key} is {wanted} in the tokenizer and {ids[key]} in the GGUF"
-            return Check(hop=hop, name=name, passed=False, detail=detail)
-    if tokenizer.eos_token_id is not None and not session.is_end(tokenizer.eos_token_id):
-        detail = f"eos {tokenizer.eos_token_id} does not end a generation in the GGUF"
-        return Check(hop=hop, name=name, passed=False, detail=detail)
-    return Check(hop=hop, name=name, passed=True, detail=f"bos {ids['bos']}, eos {ids['eos']}")
-
-
 def compare_prompts(
-    hop: str,
-    tokenizer: Any,
-    session: LlamaSession,
-    header: GgufHeader,
-    prompts: Sequence[list[Message]],
+    hop: str, tokenizer: Any, session: LlamaSession, header: GgufHeader, cases: Sequence[Case]
 ) -> Check:
-    """Compare rendered text and token ids over a set of prompts."""
+    """Compare rendered text and token ids over a set of conversations."""
     name, template = "prompts and token ids", header.text("tokenizer.chat_template")
     compared = 0
-    for number, messages in enumerate(prompts, start=1):
+    for case in cases:
         try:
-            wanted = _rendered(tokenizer, messages)
+            wanted = hf_prompt(tokenizer, case)
         except SourceError:
             continue  # the template takes no such roles; then no server renders it either
         text = wanted
         if template is not None:
             names = session.special_names()
-            text = render(template, messages, add_generation_prompt=True, names=names)
-        if text != wanted:
-            detail = f"prompt {number}: {_first_difference(wanted, text)}"
-            return Check(hop=hop, name=name, passed=False, detail=detail)
-        difference = _token_difference(tokenizer, session, text)
+            text = render(
+                template, case.messages, add_generation_prompt=True, names=names, tools=case.tools
+            )
+        difference = text_difference(wanted, text) or _token_difference(tokenizer, session, text)
         if difference is not None:
-            detail = f"prompt {number}: {difference}"
+            detail = f"{case.name}: {difference}"
             return Check(hop=hop, name=name, passed=False, detail=detail)
         compared += 1
     return Check(hop=hop, name=name, passed=compared > 0, detail=f"{compared} prompts equal")
@@ -108,32 +75,44 @@ def _lasting(header: GgufHeader) -> dict[str, Any]:
     }
 
 
-def _rendered(tokenizer: Any, messages: list[Message]) -> str:
+def hf_prompt(tokenizer: Any, case: Case) -> str:
+    """Return a conversation as Hugging Face renders it; without a template, its last words.
+
+    Raises:
+        SourceError: when the template refuses the messages.
+    """
     from jinja2 import TemplateError
 
     if tokenizer.chat_template is None:
-        return str(messages[-1]["content"])
+        return str(case.messages[-1]["content"])
     try:
         text: str = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
+            case.messages, tools=case.tools, tokenize=False, add_generation_prompt=True
         )
-    except TemplateError as error:
+    except (TemplateError, TypeError, KeyError) as error:
         raise SourceError(f"the chat template refuses these messages: {error}") from error
     return text
 
 
 def _token_difference(tokenizer: Any, session: LlamaSession, text: str) -> str | None:
     wanted = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-    found = session.tokenize(text, parse_special=True, add_special=False)
+    return ids_difference(wanted, session.tokenize(text, parse_special=True, add_special=False))
+
+
+def ids_difference(wanted: Sequence[int], found: Sequence[int]) -> str | None:
+    """Return the first place where token ids differ, or None."""
     for place, (left, right) in enumerate(zip(wanted, found, strict=False)):
         if left != right:
-            return f"token {place} is {left} in the tokenizer and {right} in the GGUF"
+            return f"token {place} is {left} in the tokenizer and {right} after the hop"
     if len(wanted) != len(found):
-        return f"{len(wanted)} tokens in the tokenizer and {len(found)} in the GGUF"
+        return f"{len(wanted)} tokens in the tokenizer and {len(found)} after the hop"
     return None
 
 
-def _first_difference(wanted: str, found: str) -> str:
+def text_difference(wanted: str, found: str) -> str | None:
+    """Return the first place where texts differ, or None."""
+    if wanted == found:
+        return None
     place = next(
         (i for i, (a, b) in enumerate(zip(wanted, found, strict=False)) if a != b),
         min(len(wanted), len(found)),

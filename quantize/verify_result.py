@@ -1,4 +1,4 @@
-"""One check of the parity gate, as data."""
+"""One check of the parity gate, as data, and a hop that could not be checked."""
 
 import msgspec
 
@@ -12,3 +12,10 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     """The figure, or the case and its first difference."""
     figures: dict[str, float] = {}
+
+
+class NotRun(msgspec.Struct, frozen=True, kw_only=True):
+    """Name a hop that nothing was checked on; it has not passed."""
+
+    hop: str
+    reason: str

@@ -13,9 +13,10 @@ from quantize.gguf_header import read_header
 from quantize.llama_quantize import quantize_file
 from quantize.progress import Steps
 from quantize.quant_types import resolve
-from quantize.verify import Chain, Verification, compare_files, passed, verify, write
+from quantize.verify import Verification, compare_files, passed, verify, write
+from quantize.verify_texts import Chain
 
-CONFIG = VerifyConfig(num_prompts=2, scored_tokens=48)
+CONFIG = VerifyConfig(num_prompts=2, scored_tokens=48, server=False)
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +61,14 @@ def set_value(key, form, value):
 
 def test_a_sound_chain_passes_every_check(chain, tmp_path):
     checked = verify(chain, CONFIG, Steps())
-    assert checked.passed, checked
+    assert not [check for check in checked.checks if not check.passed]
     assert {check.hop for check in checked.checks} == {
         "base+adapter -> merged",
         "merged -> f16.gguf",
         "base -> tuned",
         "f16.gguf -> q8_0.gguf",
     }
+    assert [absent.reason for absent in checked.not_run] == ["verify.server is false"]
     write(tmp_path, checked)
     assert passed(tmp_path)
     assert not passed(tmp_path / "elsewhere")
@@ -111,6 +113,55 @@ def test_a_permuted_head_is_caught(chain, tmp_path):
         raw[start:end] = raw[middle:end] + raw[start:middle]
 
     assert failure(changed(chain, tmp_path, edit))[:2] == ("merged -> f16.gguf", "logits")
+
+
+def test_a_permuted_head_in_one_type_is_caught(chain, tmp_path):
+    def edit(raw, header):
+        tensor = next(t for t in header.tensors if t.name == "blk.0.attn_v.weight")
+        start = header.data_offset + tensor.offset
+        middle, end = start + tensor.num_bytes // 2, start + tensor.num_bytes
+        raw[start:end] = raw[middle:end] + raw[start:middle]
+
+    hop, name, detail = failure(changed(chain, tmp_path, edit, which="quant"))
+    assert (hop, name) == ("f16.gguf -> q8_0.gguf", "logits")
+    assert "where most is q8_0" in detail
+
+
+def test_a_file_that_doubles_the_bos_is_caught(chain, tmp_path):
+    raw = chain.reference.read_bytes()
+    key = b"tokenizer.ggml.add_bos_token"
+    found = raw.index(key) + len(key) + 4
+    flipped = raw[:found] + b"\x01" + raw[found + 1 :]
+    path = tmp_path / chain.reference.name
+    path.write_bytes(flipped)
+    fields = {name: getattr(chain, name) for name in chain.__struct_fields__} | {"reference": path}
+    hop, name, detail = failure(Chain(**fields))
+    assert (hop, name) == ("merged -> f16.gguf", "BOS")
+    assert detail == "the GGUF puts a BOS in front of plain text and the tokenizer does not"
+
+
+def test_a_template_that_doubles_the_bos_on_both_sides_is_caught(chain, tmp_path):
+    from quantize.hf_folder import load_tokenizer
+    from quantize.llama_session import LlamaSession
+    from quantize.verify_tokens import compare_bos
+
+    with LlamaSession(chain.reference, n_ctx=16, n_batch=16) as session:
+        tokenizer = load_tokenizer(chain.merged)
+        doubled = compare_bos("hop", tokenizer, session, ["<|im_start|><|im_start|>user\nhi"])
+    assert not doubled.passed
+    assert doubled.detail == "prompt 1 begins with 2 BOS tokens, not 1"
+
+
+def test_a_stop_token_that_the_file_does_not_know_is_caught(chain, tmp_path):
+    merged = tmp_path / "merged"
+    shutil.copytree(chain.merged, merged)
+    settings = json.loads((merged / "generation_config.json").read_text())
+    (merged / "generation_config.json").write_text(json.dumps(settings | {"eos_token_id": [2, 9]}))
+    fields = {name: getattr(chain, name) for name in chain.__struct_fields__} | {"merged": merged}
+    hop, name, detail = failure(Chain(**fields))
+    assert (hop, name) == ("merged -> f16.gguf", "stop set")
+    assert "9 (" in detail
+    assert "ends no generation" in detail
 
 
 def test_an_unmerged_adapter_is_caught(chain, tmp_path):

@@ -1,0 +1,52 @@
+"""Parity of each quantized file with its f16: metadata, and logits within the bound of its type."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from quantize.examples import ScoredText
+from quantize.gguf_header import read_header
+from quantize.llama_session import LlamaSession
+from quantize.perplexity import StoredReference, score, score_reference
+from quantize.progress import Steps
+from quantize.verify_bounds import bound_of
+from quantize.verify_prompts import compare_metadata
+from quantize.verify_result import Check
+
+
+def check_quants(
+    reference: Path, quants: Sequence[Path], texts: Sequence[ScoredText], n_ctx: int, steps: Steps
+) -> list[Check]:
+    """Compare every type with the reference, metadata first."""
+    with steps.step("verify metadata of every type"):
+        first = read_header(reference)
+        checks = [compare_metadata(first, read_header(path)) for path in quants]
+    sound = [path for path, check in zip(quants, checks, strict=True) if check.passed]
+    if not sound:
+        return checks
+    with steps.step("verify logits of every type") as draw:
+        with LlamaSession(reference, n_ctx=n_ctx) as session:
+            _, stored = score_reference(session, texts)
+        for number, path in enumerate(sound, start=1):
+            checks.append(_compare(reference, path, texts, stored, n_ctx))
+            draw(number, len(sound))
+        stored.close()
+    return checks
+
+
+def _compare(
+    reference: Path, path: Path, texts: Sequence[ScoredText], stored: StoredReference, n_ctx: int
+) -> Check:
+    hop, name = f"{reference.name} -> {path.name}", "logits"
+    held, bound = bound_of(read_header(path))
+    with LlamaSession(path, n_ctx=n_ctx) as session:
+        quality = score(session, texts, stored)
+    agreement, kld = quality.top1_agreement or 0.0, quality.mean_kld_nats
+    assert kld is not None  # there is a reference
+    least = bound.least_agreement(quality.num_scored_tokens)
+    passed = agreement >= least and kld <= bound.max_mean_kld_nats
+    detail = (
+        f"top-1 agreement {agreement:.1%} (at least {least:.1%} where most is "
+        f"{held}), mean KLD {kld:.2g} nats (at most {bound.max_mean_kld_nats:g}) over "
+        f"{quality.num_scored_tokens} tokens"
+    )
+    return Check(hop=hop, name=name, passed=passed, detail=detail)

@@ -1,4 +1,8 @@
-"""The conversations that every hop must turn into the same prompt. Renders and compares nothing."""
+"""The conversations that every hop must turn into the same prompt. Renders and compares nothing.
+
+None ends with the assistant's turn: a server continues such a turn, `apply_chat_template` closes
+it, and both are right.
+"""
 
 from typing import Any
 
@@ -63,9 +67,15 @@ CASES = (
         name="line ends and digits",
         messages=[_user("x = 1\n\n\n\tif x:\r\n    print('12345 67')  \n")],
     ),
-    Case(name="blanks around", messages=[_system(" s \n"), _user("\n  q  \n"), _assistant(" a ")]),
+    Case(
+        name="blanks around",
+        messages=[_system(" s \n"), _user("\n  q  \n"), _assistant(" a "), _user(" ")],
+    ),
     Case(name="empty content", messages=[_user("")]),
-    Case(name="empty system and answer", messages=[_system(""), _user("a"), _assistant("")]),
+    Case(
+        name="empty system and answer",
+        messages=[_system(""), _user("a"), _assistant(""), _user("b")],
+    ),
     Case(name="tools offered", messages=[_user("How long is it?")], tools=[_TOOL]),
     Case(
         name="tool called",

@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help train quantize serve test test-models check format bench clean distclean
+.PHONY: help train quantize serve test test-models check format bench fuzz clean distclean
 
 # --- variables a user sets ------------------------------------------------------------------
 CONFIG ?=
@@ -12,6 +12,7 @@ TYPES ?=
 MODEL ?=
 PORT ?=
 ARGS ?=
+EXAMPLES ?= 200
 PYTHON ?= python3
 TORCH ?= $(if $(shell nvidia-smi -L 2>/dev/null),gpu,cpu)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -56,6 +57,7 @@ help:
 	@echo '  test        the whole test suite, with real weights'
 	@echo '  check       ruff, mypy and the import rules; changes nothing'
 	@echo '  bench       the benchmarks, beside the peers that are present (MODEL=file.gguf, LLAMA_SERVER=program, ARGS=...)'
+	@echo '  fuzz        many more requests made up from the published OpenAPI than `test` tries (EXAMPLES=200)'
 	@echo '  clean       remove .venv and tool caches; keeps runs/, the llama.cpp archive and its wheel'
 	@echo '  distclean   clean, and the llama.cpp archive and wheel; keeps runs/'
 	@echo
@@ -98,6 +100,9 @@ format: $(STAMPS)/dev
 
 bench: $(STAMPS)/serve $(STAMPS)/clients | runs
 	LLAMA_SERVER='$(LLAMA_SERVER)' $(PY) -m clients bench --present $(if $(MODEL),--model $(MODEL)) $(ARGS)
+
+fuzz: $(STAMPS)/serve $(STAMPS)/dev
+	EDGESMITH_FUZZ_EXAMPLES=$(EXAMPLES) $(PY) -m pytest -q tests/serve/api/test_openapi.py tests/serve/api/test_fuzz.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar, Request
 from litestar.datastructures import State
-from litestar.openapi import OpenAPIConfig
 
 from serve.api import (
     anthropic,
@@ -25,11 +24,11 @@ from serve.api import (
     native_state,
     native_text,
     ollama,
+    openapi,
     responses,
 )
 from serve.api.access import add_request_id, checks, cors, request_id
 from serve.api.errors import HANDLERS
-from serve.api.gaps import Gaps
 from serve.api.responses_store import ResponseStore
 from serve.api.sampling import defaults
 from serve.api.served import Served
@@ -89,7 +88,7 @@ def create_app(engine: Engine, settings: Settings, api_keys: Sequence[str] = ())
         before_send=[add_request_id],
         exception_handlers=HANDLERS,
         request_max_body_size=settings.limits.body_bytes,
-        openapi_config=OpenAPIConfig(title="edgesmith", version="1", use_handler_docstrings=True),
+        openapi_config=openapi.config(has_keys=bool(api_keys)),
         logging_config=None,
     )
 
@@ -108,7 +107,6 @@ def serve_model(engine: Engine, settings: Settings) -> Served:
         sampling=defaults(info.metadata, settings.sampling),
         settings=settings,
         measurements=measurements(path),
-        gaps=Gaps(engine, settings.fim),
     )
 
 

@@ -10,14 +10,21 @@ from serve.api.access import request_id
 from serve.api.answer_reader import AnswerReader
 from serve.api.anthropic_answer import HANDLERS, respond
 from serve.api.anthropic_messages import to_chat
-from serve.api.anthropic_schemas import CountBody, CountRequest, MessageBody, MessagesRequest
+from serve.api.anthropic_schemas import (
+    AnthropicEvent,
+    CountBody,
+    CountRequest,
+    MessageBody,
+    MessagesRequest,
+)
 from serve.api.chat_schemas import ChatRequest
 from serve.api.chat_tools import calling
 from serve.api.served import Served, served_by
+from serve.api.sse import EVENTS
 from serve.api.thinking import thinking_of
 
 
-@post("/messages", status_code=200)
+@post("/messages", status_code=200, streams=(EVENTS, AnthropicEvent))
 async def messages(
     request: Request[Any, Any, Any], data: JSONBody[MessagesRequest]
 ) -> Response[MessageBody]:

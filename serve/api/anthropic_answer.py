@@ -20,6 +20,7 @@ from serve.api.answer_reader import PlacedCall, Quiet
 from serve.api.anthropic_schemas import (
     AnthropicError,
     AnthropicErrorBody,
+    AnthropicEvent,
     AnthropicUsage,
     MessageBody,
     TextBlock,
@@ -29,7 +30,7 @@ from serve.api.anthropic_schemas import (
 from serve.api.disconnect import unless_disconnected
 from serve.api.errors import describe
 from serve.api.generation import collect, merged
-from serve.api.sse import AnswerStream
+from serve.api.sse import EVENTS, AnswerStream
 from serve.chat.reasoning import Thought
 from serve.engine.errors import PromptTooLongError
 from serve.engine.request import Finished
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     from serve.api.served import Served
     from serve.engine.engine import Generation
 
-    Event = dict[str, Any]
 
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
 _ERROR_TYPES = {
@@ -68,7 +68,7 @@ async def respond(
     """Return the answer; given `num_prompt_tokens`, as a stream, whose first event has it."""
     if num_prompt_tokens is not None:
         frames = _frames(_events(served, generation, reader, num_prompt_tokens))
-        return AnswerStream(frames, [generation], "text/event-stream")
+        return AnswerStream(frames, [generation], EVENTS)
     try:
         outcome = await unless_disconnected(request, collect(generation))
     finally:
@@ -147,25 +147,25 @@ def _ending(reader: AnswerReader, finished: Finished) -> tuple[str, str | None]:
     return reason, None
 
 
-async def _frames(events: AsyncGenerator[Event, None]) -> AsyncGenerator[bytes, None]:
+async def _frames(events: AsyncGenerator[AnthropicEvent, None]) -> AsyncGenerator[bytes, None]:
     async with aclosing(events):
         try:
             async for event in events:
-                yield _frame(event["type"], event)
+                yield _frame(event.type, event)
         except Exception as error:  # noqa: BLE001  # headers are out: this is the error's last way
             yield _frame("error", _envelope(error))
 
 
-def _frame(name: str, body: Event | msgspec.Struct) -> bytes:
+def _frame(name: str, body: msgspec.Struct) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), msgspec.json.encode(body))
 
 
 async def _events(
     served: Served, generation: Generation, reader: AnswerReader, num_prompt_tokens: int
-) -> AsyncGenerator[Event, None]:
+) -> AsyncGenerator[AnthropicEvent, None]:
     usage = AnthropicUsage(input_tokens=num_prompt_tokens, output_tokens=0)
     message = MessageBody(id=_new_id(), model=served.model_id, content=[], usage=usage)
-    yield {"type": "message_start", "message": message}
+    yield AnthropicEvent(type="message_start", message=message)
     blocks = _BlockEvents()
     ping_seconds = served.settings.server.ping_seconds
     quiet = Quiet(ping_seconds)
@@ -173,7 +173,7 @@ async def _events(
     async with aclosing(items):
         async for item in items:
             if item is None:
-                yield {"type": "ping"}
+                yield AnthropicEvent(type="ping")
                 continue
             event = item[1]
             pieces = reader.read(event)
@@ -181,14 +181,14 @@ async def _events(
                 for each in blocks.add(piece):
                     yield each
             if quiet.needs_ping(said=bool(pieces)):
-                yield {"type": "ping"}
+                yield AnthropicEvent(type="ping")
             if isinstance(event, Finished):
                 for each in blocks.close():
                     yield each
                 reason, sequence = _ending(reader, event)
                 ending = {"stop_reason": reason, "stop_sequence": sequence}
-                yield {"type": "message_delta", "delta": ending, "usage": _usage(event)}
-    yield {"type": "message_stop"}
+                yield AnthropicEvent(type="message_delta", delta=ending, usage=_usage(event))
+    yield AnthropicEvent(type="message_stop")
 
 
 class _BlockEvents:
@@ -198,44 +198,44 @@ class _BlockEvents:
         self._index = 0
         self._open: type | None = None  # the kind of piece that the open block takes
 
-    def add(self, piece: Piece) -> Iterator[Event]:
+    def add(self, piece: Piece) -> Iterator[AnthropicEvent]:
         """Yield the events of a piece."""
         if self._open is not type(piece):
             yield from self._begin(piece)
         match piece:
             case PlacedCall():
-                yield self._delta({"type": "input_json_delta", "partial_json": piece.arguments})
+                yield self._delta(type="input_json_delta", partial_json=piece.arguments)
                 yield from self.close()
             case Thought():
-                yield self._delta({"type": "thinking_delta", "thinking": piece.text})
+                yield self._delta(type="thinking_delta", thinking=piece.text)
             case _:
-                yield self._delta({"type": "text_delta", "text": piece})
+                yield self._delta(type="text_delta", text=piece)
 
-    def close(self) -> Iterator[Event]:
+    def close(self) -> Iterator[AnthropicEvent]:
         """Yield the end of the block that is open, if one is."""
         if self._open is not None:
-            yield {"type": "content_block_stop", "index": self._index}
+            yield AnthropicEvent(type="content_block_stop", index=self._index)
             self._index += 1
             self._open = None
 
-    def _begin(self, piece: Piece) -> Iterator[Event]:
+    def _begin(self, piece: Piece) -> Iterator[AnthropicEvent]:
         yield from self.close()
         self._open = type(piece)
         block = _opening(piece)
-        yield {"type": "content_block_start", "index": self._index, "content_block": block}
+        yield AnthropicEvent(type="content_block_start", index=self._index, content_block=block)
 
-    def _delta(self, delta: Event) -> Event:
-        return {"type": "content_block_delta", "index": self._index, "delta": delta}
+    def _delta(self, **delta: str) -> AnthropicEvent:
+        return AnthropicEvent(type="content_block_delta", index=self._index, delta=delta)
 
 
-def _opening(piece: Piece) -> Event:
+def _opening(piece: Piece) -> Block:
     """Return the empty block that a piece goes into."""
     match piece:
         case PlacedCall():
-            return {"type": "tool_use", "id": piece.id, "name": piece.name, "input": {}}
+            return ToolUseBlock(id=piece.id, name=piece.name, input={})
         case Thought():
-            return {"type": "thinking", "thinking": "", "signature": ""}
-    return {"type": "text", "text": ""}
+            return ThinkingBlock(thinking="")
+    return TextBlock(text="")
 
 
 def _new_id() -> str:

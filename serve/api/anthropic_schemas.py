@@ -3,6 +3,7 @@
 from typing import Any, Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 
 class AnthropicMessage(msgspec.Struct, kw_only=True):
@@ -92,6 +93,17 @@ class MessageBody(msgspec.Struct, frozen=True, kw_only=True):
     stop_sequence: str | None = None
     type: Literal["message"] = "message"
     role: Literal["assistant"] = "assistant"
+
+
+class AnthropicEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One event of a stream; `type` decides which of the other fields it has."""
+
+    type: str
+    message: MessageBody | UnsetType = UNSET
+    index: int | UnsetType = UNSET
+    content_block: Block | UnsetType = UNSET
+    delta: dict[str, Any] | UnsetType = UNSET
+    usage: AnthropicUsage | UnsetType = UNSET
 
 
 class CountBody(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,13 +9,14 @@ from litestar.params import JSONBody
 from serve.api import asked
 from serve.api.access import request_id
 from serve.api.chat_answer import respond
-from serve.api.chat_schemas import ChatCompletion, ChatRequest
+from serve.api.chat_schemas import ChatChunk, ChatCompletion, ChatRequest
 from serve.api.chat_tools import calling, check_tools
 from serve.api.errors import InvalidRequestError
 from serve.api.generation import copies, submit
 from serve.api.prediction import Drafting, read_drafting
 from serve.api.sampling import to_params
 from serve.api.served import OFF_LOOP_CHARS, Served, off_loop, served_by
+from serve.api.sse import EVENTS
 from serve.api.thinking import thinking_of
 from serve.chat import prefill
 from serve.chat.messages import for_template
@@ -24,7 +25,7 @@ from serve.engine.engine import Generation
 from serve.engine.request import GenerationRequest
 
 
-@post(["/v1/chat/completions", "/chat/completions"], status_code=200)
+@post(["/v1/chat/completions", "/chat/completions"], status_code=200, streams=(EVENTS, ChatChunk))
 async def chat_completions(
     request: Request[Any, Any, Any], data: JSONBody[ChatRequest]
 ) -> Response[ChatCompletion]:

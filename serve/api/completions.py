@@ -21,7 +21,7 @@ from serve.api.prediction import read_drafting
 from serve.api.prompts import Prompt, read_prompts
 from serve.api.sampling import to_params
 from serve.api.served import Served, off_loop, served_by
-from serve.api.sse import EventStream
+from serve.api.sse import EVENTS, EventStream
 from serve.api.usage import timings, usage
 from serve.engine.engine import Generation
 from serve.engine.request import Finished, GenerationRequest
@@ -39,7 +39,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     echoes: list[str]
 
 
-@post(["/v1/completions", "/completions"], status_code=200)
+@post(["/v1/completions", "/completions"], status_code=200, streams=(EVENTS, Completion))
 async def completions(
     request: Request[Any, Any, Any], data: JSONBody[CompletionRequest]
 ) -> Response[Completion]:

@@ -11,11 +11,12 @@ from litestar.params import JSONBody
 from serve.api import asked
 from serve.api.access import request_id
 from serve.api.chat_answer import respond
-from serve.api.chat_schemas import ChatCompletion, StreamOptions
+from serve.api.chat_schemas import ChatChunk, ChatCompletion, StreamOptions
 from serve.api.generation import submit
 from serve.api.prompts import fim_token_ids
 from serve.api.sampling import Sampling, to_params
 from serve.api.served import off_loop, served_by
+from serve.api.sse import EVENTS
 from serve.engine.request import GenerationRequest, Priority
 
 
@@ -31,7 +32,7 @@ class FimRequest(Sampling, kw_only=True):
     stop: str | list[str] | None = None
 
 
-@post(["/v1/fim/completions", "/fim/completions"], status_code=200)
+@post(["/v1/fim/completions", "/fim/completions"], status_code=200, streams=(EVENTS, ChatChunk))
 async def fim_completions(
     request: Request[Any, Any, Any], data: JSONBody[FimRequest]
 ) -> Response[ChatCompletion]:

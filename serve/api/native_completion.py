@@ -27,20 +27,22 @@ from serve.api.prompts import check_ids
 from serve.api.response_fields import pick
 from serve.api.sampling import only, to_params
 from serve.api.served import Served, off_loop, served_by
-from serve.api.sse import EventStream
+from serve.api.sse import EVENTS, EventStream
 from serve.api.usage import timings
-from serve.chat.anchors import Gap
-from serve.chat.fim import FimPrompt
+from serve.chat.fim import FimPrompt, lay_out
 from serve.engine.request import Finished, FinishReason, GenerationRequest, TokenLogprob, TopLogprob
+
+NativeAnswer = NativeCompletion | list[NativeCompletion] | dict[str, Any]
+"""A list where several answers were asked for, an object of single fields where these were."""
 
 _ANSWER_SHARE = 4
 """One part in so many of the context is kept for the answer when an infill sets no limit."""
 
 
-@post("/completion", status_code=200)
+@post("/completion", status_code=200, streams=(EVENTS, NativePiece, NativeCompletion))
 async def completion(
     request: Request[Any, Any, Any], data: JSONBody[NativeCompletionRequest]
-) -> Response[NativeCompletion]:
+) -> Response[NativeAnswer]:
     """Continue a prompt."""
     served = served_by(request)
     token_ids = await off_loop(len(str(data.prompt)), lambda: _read_prompt(served, data.prompt))
@@ -48,13 +50,15 @@ async def completion(
     return await _answer(request, data, prompt, fim=served.is_fim(token_ids))
 
 
-@post("/infill", status_code=200)
+@post("/infill", status_code=200, streams=(EVENTS, NativePiece, NativeCompletion))
 async def infill(
     request: Request[Any, Any, Any], data: JSONBody[InfillRequest]
-) -> Response[NativeCompletion]:
+) -> Response[NativeAnswer]:
     """Write what belongs at the cursor."""
     served = served_by(request)
-    prompt = await _lay_out(served, data)
+    extra = data.input_extra or []
+    size = len(data.input_prefix) + len(data.input_suffix) + sum(len(each.text) for each in extra)
+    prompt = await off_loop(size, lambda: _lay_out(served, data))
     return await _answer(request, data, prompt, fim=True)
 
 
@@ -138,21 +142,17 @@ def _has_ids(prompt: Sequence[str | int]) -> bool:
     return any(isinstance(each, int) for each in prompt)
 
 
-async def _lay_out(served: Served, data: InfillRequest) -> FimPrompt:
-    """Return the prompt; a warm-up has no wish, since nobody waits for it."""
+def _lay_out(served: Served, data: InfillRequest) -> FimPrompt:
     context = served.engine.model_info.context_length
     limit = asked.max_tokens(data.n_predict)
     share = context // _ANSWER_SHARE
-    gap = Gap(
-        before=data.input_prefix + data.prompt,
-        after=data.input_suffix,
-        extra=tuple(data.input_extra or ()),
-    )
-    return await served.gaps.lay_out(
-        gap,
+    return lay_out(
+        served.fim_tokens(),
+        served.tokenize_plain,
+        prefix=data.input_prefix + data.prompt,
+        suffix=data.input_suffix,
+        extra=data.input_extra or (),
         max_tokens=context - (share if limit is None else min(max(limit, 1), share)),
-        prompt_ms=None if limit == 0 else data.t_max_prompt_ms or None,
-        has_wish=limit != 0,
     )
 
 

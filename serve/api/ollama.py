@@ -20,7 +20,7 @@ from serve.api.answer_reader import (
 from serve.api.chat_tools import calling_of, check_tools
 from serve.api.errors import InvalidRequestError
 from serve.api.generation import submit
-from serve.api.ollama_answer import HANDLERS, loaded, respond
+from serve.api.ollama_answer import HANDLERS, MEDIA_TYPE, loaded, respond
 from serve.api.ollama_schemas import (
     OllamaCalledFunction,
     OllamaChatPiece,
@@ -44,7 +44,7 @@ from serve.engine.engine import Generation
 from serve.engine.request import GenerationRequest
 
 
-@post("/api/chat", status_code=200)
+@post("/api/chat", status_code=200, streams=(MEDIA_TYPE, OllamaChatPiece))
 async def chat(
     request: Request[Any, Any, Any], data: JSONBody[OllamaChatRequest]
 ) -> Response[OllamaChatPiece]:
@@ -65,7 +65,7 @@ async def chat(
     return await respond(request, served, generation, _turn, stream=data.stream, reader=reader)
 
 
-@post("/api/generate", status_code=200)
+@post("/api/generate", status_code=200, streams=(MEDIA_TYPE, OllamaTextPiece))
 async def generate(
     request: Request[Any, Any, Any], data: JSONBody[OllamaGenerateRequest]
 ) -> Response[OllamaTextPiece]:

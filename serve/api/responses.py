@@ -14,10 +14,17 @@ from serve.api.errors import ApiError, InvalidRequestError, ResponseNotFoundErro
 from serve.api.generation import collect
 from serve.api.responses_answer import Events, Writing, frames, opened, refused
 from serve.api.responses_input import input_items, to_chat
-from serve.api.responses_schemas import Deleted, Item, ItemList, ResponseBody, ResponseRequest
+from serve.api.responses_schemas import (
+    Deleted,
+    Item,
+    ItemList,
+    ResponseBody,
+    ResponseEvent,
+    ResponseRequest,
+)
 from serve.api.responses_store import Kept, ResponseStore
 from serve.api.served import served_by
-from serve.api.sse import AnswerStream
+from serve.api.sse import EVENTS, AnswerStream
 from serve.api.thinking import thinking_of
 from serve.engine.engine import Generation
 from serve.engine.errors import PromptTooLongError
@@ -26,7 +33,7 @@ _PATHS = ["/v1/responses", "/responses"]
 _ONE = [f"{path}/{{response_id:str}}" for path in _PATHS]
 
 
-@post(_PATHS, status_code=200)
+@post(_PATHS, status_code=200, streams=(EVENTS, ResponseEvent))
 async def create(
     request: Request[Any, Any, Any], data: JSONBody[ResponseRequest]
 ) -> Response[ResponseBody]:
@@ -105,7 +112,7 @@ def _stream(
     writing: Writing, events: Events, kept: Kept, *generations: Generation
 ) -> Response[ResponseBody]:
     told = frames(writing, events, lambda error: kept.end(writing, error))
-    return AnswerStream(told, generations, "text/event-stream")
+    return AnswerStream(told, generations, EVENTS)
 
 
 async def _whole(

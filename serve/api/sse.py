@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     Chunks = AsyncGenerator[msgspec.Struct | dict[str, Any] | None, None]
 
+EVENTS = "text/event-stream"
 PING = b": ping\n\n"
 DONE = b"data: [DONE]\n\n"
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
@@ -57,7 +58,7 @@ class EventStream(AnswerStream):
 
     def __init__(self, chunks: Chunks, answers: Sequence[Answer], *, done: bytes = DONE) -> None:
         """`done` ends a stream that is complete; b"" for dialects that just close."""
-        super().__init__(_frames(chunks, done), answers, "text/event-stream")
+        super().__init__(_frames(chunks, done), answers, EVENTS)
 
 
 class _CancellingResponse(ASGIStreamingResponse):

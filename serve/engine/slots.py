@@ -39,10 +39,9 @@ class Slot:
 
     def token_ids(self) -> list[int]:
         """Return the tokens that have cells now."""
-        sequence = self.sequence  # read once: other threads ask, too
-        if sequence is None:
+        if self.sequence is None:
             return self.held_token_ids
-        return sequence.token_ids[: sequence.num_computed]
+        return self.sequence.token_ids[: self.sequence.num_computed]
 
     @property
     def is_idle(self) -> bool:
@@ -96,11 +95,6 @@ class SlotTable:
     def num_free(self) -> int:
         """Count the free seats."""
         return sum(slot.sequence is None for slot in self.slots)
-
-    def num_ready(self, token_ids: list[int], scope: str) -> int:
-        """Count the leading tokens that have cells; any thread, a step behind at most."""
-        held = [slot.token_ids() for slot in self.slots if slot.scope == scope]
-        return max((common_prefix_length(each, token_ids) for each in held), default=0)
 
     def seat(self, sequence: Sequence, stored: Match | None = None) -> Seating:
         """Give a sequence the free seat that saves most reading, and say what to move.
@@ -188,8 +182,8 @@ def _lost(slot: Slot, num_kept: int) -> Held | None:
     return slot.held() if len(slot.held_token_ids) > 2 * num_kept else None
 
 
-def common_prefix_length(left: Many[object], right: Many[object]) -> int:
-    """Count equal leading items, tokens or characters, by halving: slices compare at C speed."""
+def common_prefix_length(left: Many[int], right: Many[int]) -> int:
+    """Count equal leading tokens, by halving: slices compare at C speed."""
     low, high = 0, min(len(left), len(right))
     if left[:high] == right[:high]:
         return high

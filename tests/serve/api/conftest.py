@@ -24,7 +24,6 @@ from serve.engine.request import (
     TokenLogprob,
     TopLogprob,
 )
-from serve.engine.slots import common_prefix_length
 from serve.engine.stats import EngineStats, SlotStats
 
 SPECIALS = {"<s>": 256, "<pre>": 257, "<suf>": 258, "<mid>": 259, "<rep>": 260, "<sep>": 261}
@@ -121,7 +120,6 @@ class FakeEngine:
         self.model_info = info
         self.script = Script()
         self.requests: list[GenerationRequest] = []
-        self.seconds_per_prompt_row: float | None = None
         self.running: set[FakeGeneration] = set()
         self.changed = threading.Condition()
 
@@ -153,10 +151,6 @@ class FakeEngine:
             self.changed.notify_all()
         return generation
 
-    def wait_for_requests(self, number, seconds=10.0):
-        with self.changed:
-            assert self.changed.wait_for(lambda: len(self.requests) >= number, seconds)
-
     def leave(self, generation):
         with self.changed:
             self.running.discard(generation)
@@ -166,17 +160,11 @@ class FakeEngine:
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.running) == number, seconds)
 
-    def num_ready(self, token_ids, *, scope="", adapters=()):
-        asked = [request.prompt_token_ids for request in self.requests]
-        return max((common_prefix_length(each, token_ids) for each in asked), default=0)
-
     def stats(self):
         slot = SlotStats(seq_id=0, state="decode", num_held_tokens=5, num_prompt_tokens=3)
         zeros = dict.fromkeys(EngineStats.__struct_fields__, 0)
         return EngineStats(
-            **zeros
-            | {"slots": (slot,), "requests_finished": {"stop": 2}, "prompt_tokens": 7}
-            | {"seconds_per_prompt_row": self.seconds_per_prompt_row}
+            **zeros | {"slots": (slot,), "requests_finished": {"stop": 2}, "prompt_tokens": 7}
         )
 
 
@@ -261,3 +249,9 @@ def serving() -> Iterator[Callable[..., Live]]:
 @pytest.fixture
 def live(serving) -> Live:
     return serving()
+
+
+@pytest.fixture(scope="session")
+def scripted_engine() -> Callable[..., FakeEngine]:
+    """Make an engine for an application that has no socket."""
+    return lambda **info: FakeEngine(make_info(**info))

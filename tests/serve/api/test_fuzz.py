@@ -1,5 +1,7 @@
 """Whatever JSON arrives, the answer is an answer or an envelope, never a server error."""
 
+import os
+
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,20 +12,40 @@ from serve.api.chat_schemas import ChatRequest
 from serve.api.completion_schemas import CompletionRequest
 from serve.api.native_schemas import InfillRequest, NativeCompletionRequest
 from serve.api.native_text import DetokenizeRequest, TemplateRequest, TokenizeRequest
+from serve.api.ollama_schemas import OllamaChatRequest, OllamaGenerateRequest
+from serve.api.responses_schemas import ResponseRequest
 
 ROUTES = {
     "/v1/chat/completions": ChatRequest,
     "/v1/completions": CompletionRequest,
     "/v1/messages": MessagesRequest,
     "/v1/messages/count_tokens": CountRequest,
+    "/v1/responses": ResponseRequest,
+    "/api/chat": OllamaChatRequest,
+    "/api/generate": OllamaGenerateRequest,
     "/completion": NativeCompletionRequest,
     "/infill": InfillRequest,
     "/apply-template": TemplateRequest,
     "/tokenize": TokenizeRequest,
     "/detokenize": DetokenizeRequest,
 }
+EXAMPLES = int(os.environ.get("EDGESMITH_FUZZ_EXAMPLES", "20"))
+"""Bodies a route; `make fuzz` tries many more."""
+
 SCALARS = st.none() | st.booleans() | st.integers(-3, 300) | st.floats(-2, 2) | st.text(max_size=8)
-SHAPES = ["role", "content", "type", "text", "tool_calls", "function", "name", "arguments"]
+SHAPES = [
+    "role",
+    "content",
+    "type",
+    "text",
+    "tool_calls",
+    "function",
+    "name",
+    "arguments",
+    "call_id",
+    "output",
+    "summary",
+]
 JSON = st.recursive(
     SCALARS,
     lambda inner: (
@@ -38,8 +60,17 @@ MESSAGES = st.lists(
     ),
     max_size=3,
 )
+ITEMS = st.fixed_dictionaries(
+    {
+        "type": st.sampled_from(
+            ["message", "reasoning", "function_call", "function_call_output", "other"]
+        )
+    },
+    optional=dict.fromkeys(("role", "content", "name", "call_id", "arguments", "output"), JSON),
+)
 SENSIBLE = {
     "messages": MESSAGES,
+    "input": st.text(max_size=5) | st.lists(ITEMS, max_size=3),
     "prompt": st.text(max_size=5) | st.lists(st.integers(0, 261), max_size=4),
     "content": st.text(max_size=5),
     "tokens": st.lists(st.integers(-1, 300), max_size=4),
@@ -58,12 +89,13 @@ def bodies(schema):
 
 @pytest.mark.parametrize("path", ROUTES)
 def test_no_body_makes_the_server_fail(live, path):
-    @settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
     @given(body=bodies(ROUTES[path]))
     def check(body):
         response = live.http.post(path, json=body)
         assert response.status_code in {200, 400}, (response.status_code, response.text, body)
         if response.status_code == 400:
-            assert response.json()["error"]["message"]
+            error = response.json()["error"]
+            assert error["message"] if isinstance(error, dict) else error
 
     check()

@@ -32,7 +32,7 @@ async def messages(
     served = served_by(request)
     asking = _chat(served, data)
     token_ids = await chat.read(served, asking)
-    [generation] = chat.begin(served, asking, token_ids, request_id(request.scope))
+    [generation] = await chat.begin(served, asking, token_ids, request_id(request.scope))
     return await respond(
         request,
         served,

@@ -1,17 +1,16 @@
-"""What the OpenAI dialects ask alike: limits, stops, counts and promises that cannot be kept.
+"""What the OpenAI dialects ask alike: limits, stops and counts.
 
 Knows no prompt and no engine call; returns plain values or refuses.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from serve.api.errors import InvalidRequestError
 from serve.engine.request import Priority
 
 if TYPE_CHECKING:
-    from serve.api.chat_schemas import ResponseFormat
     from serve.config import LimitSettings
 
 
@@ -60,37 +59,3 @@ def priority(limit: int | None, service_tier: str | None, *, fim: bool = False) 
     if limit == 0 or service_tier == "flex":
         return Priority.BACKGROUND
     return Priority.FIM if fim else Priority.INTERACTIVE
-
-
-def refuse_constraints(
-    response_format: ResponseFormat | None, grammar: str | None, json_schema: dict[str, Any] | None
-) -> None:
-    """Refuse what would need constrained decoding: a client relies on the shape it asked for.
-
-    Raises:
-        InvalidRequestError: the answer would have to follow a schema or grammar.
-    """
-    if response_format is not None and response_format.type != "text":
-        raise InvalidRequestError(
-            f"response_format {response_format.type!r} is not supported; only 'text' is, so ask "
-            "for JSON in the prompt and check it",
-            param="response_format",
-        )
-    for name, value in (("grammar", grammar), ("json_schema", json_schema)):
-        if value:
-            raise InvalidRequestError(
-                f"{name} is not supported: this server does not constrain decoding", param=name
-            )
-
-
-def refuse_forced_tools(tool_choice: str | dict[str, Any] | None) -> None:
-    """Refuse a call that must happen: only `auto` and `none` can be kept.
-
-    Raises:
-        InvalidRequestError: `required`, or a named tool.
-    """
-    if tool_choice not in {None, "auto", "none"} if isinstance(tool_choice, str) else tool_choice:
-        raise InvalidRequestError(
-            f"tool_choice {tool_choice!r} cannot be promised; send 'auto' or 'none'",
-            param="tool_choice",
-        )

@@ -9,6 +9,7 @@ from litestar.params import JSONBody
 from serve.api import asked
 from serve.api.access import request_id
 from serve.api.chat_answer import respond
+from serve.api.chat_constraints import constrain_chat
 from serve.api.chat_schemas import ChatChunk, ChatCompletion, ChatRequest
 from serve.api.chat_tools import calling, check_tools
 from serve.api.errors import InvalidRequestError
@@ -33,7 +34,7 @@ async def chat_completions(
     served = served_by(request)
     token_ids = await read(served, data)
     drafting = await read_drafting(served, data)
-    generations = begin(served, data, token_ids, request_id(request.scope), drafting)
+    generations = await begin(served, data, token_ids, request_id(request.scope), drafting)
     return await respond(
         request,
         served,
@@ -67,7 +68,7 @@ async def read(served: Served, data: ChatRequest) -> list[int]:
     return await off_loop(size, lambda: served.tokenize_rendered(render(served, data)))
 
 
-def begin(
+async def begin(
     served: Served,
     data: ChatRequest,
     token_ids: list[int],
@@ -89,6 +90,7 @@ def begin(
         request_id=name,
         prediction_token_ids=drafting.prediction_token_ids,
         drafts=drafting.drafts,
+        constraint=await constrain_chat(served, data, token_ids),
     )
     return submit(served.engine, copies(first, n))
 
@@ -100,8 +102,6 @@ def _refuse(served: Served, data: ChatRequest) -> None:
             f"messages holds {len(data.messages)} entries; it must be 1 to {limit}",
             param="messages",
         )
-    asked.refuse_constraints(data.response_format, data.grammar, data.json_schema)
-    asked.refuse_forced_tools(data.tool_choice)
     check_tools(data.tools or [])
     can_tools = served.capabilities is not None and served.capabilities.supports_tools
     if data.tools and data.tool_choice != "none" and not can_tools:

@@ -26,12 +26,6 @@ class StreamOptions(msgspec.Struct, kw_only=True):
     include_usage: bool | None = None
 
 
-class ResponseFormat(msgspec.Struct, kw_only=True):
-    """Only `text` is made; anything else is refused."""
-
-    type: str = "text"
-
-
 class ChatRequest(Predicted, kw_only=True):
     """A chat completions request. `model` is not checked: editors send names of their own.
 
@@ -53,9 +47,6 @@ class ChatRequest(Predicted, kw_only=True):
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    response_format: ResponseFormat | None = None
-    grammar: str | None = None
-    json_schema: dict[str, Any] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     reasoning_effort: str | None = None
     reasoning_format: str | None = None

@@ -1,11 +1,11 @@
 """The completions dialect as types. Fields a client sends beyond these are ignored."""
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from serve.api.chat_schemas import ResponseFormat, StreamOptions
+from serve.api.chat_schemas import StreamOptions
 from serve.api.prediction import Predicted
 from serve.api.usage import TimingsBody, Usage
 
@@ -25,9 +25,6 @@ class CompletionRequest(Predicted, kw_only=True):
     echo: bool | None = None
     stop: str | list[str] | None = None
     logprobs: int | bool | None = None
-    response_format: ResponseFormat | None = None
-    grammar: str | None = None
-    json_schema: dict[str, Any] | None = None
     service_tier: str | None = None
     ignore_eos: bool | None = None
 

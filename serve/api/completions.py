@@ -14,6 +14,7 @@ from litestar.params import JSONBody
 from serve.api import asked, logprobs
 from serve.api.access import request_id
 from serve.api.completion_schemas import Completion, CompletionChoice, CompletionRequest
+from serve.api.constraints import constrain
 from serve.api.disconnect import unless_disconnected
 from serve.api.errors import InvalidRequestError
 from serve.api.generation import Outcome, collect_all, copies, merged, submit
@@ -71,6 +72,7 @@ async def start(served: Served, data: CompletionRequest, name: str) -> Job:
         request_id=name,
         prediction_token_ids=drafting.prediction_token_ids,
         drafts=drafting.drafts,
+        constraint=await constrain(served, data),
     )
     requests = [_request(served, data, first, prompt) for prompt in prompts]
     generations = submit(served.engine, [each for one in requests for each in copies(one, n)])
@@ -92,7 +94,6 @@ def _alternatives(data: CompletionRequest) -> int | None:
 
 
 def _refuse(data: CompletionRequest) -> None:
-    asked.refuse_constraints(data.response_format, data.grammar, data.json_schema)
     if data.best_of is not None and data.best_of > (data.n or 1):
         raise InvalidRequestError(
             f"best_of {data.best_of} above n is not supported; ask for n answers and choose",

@@ -23,6 +23,7 @@ from serve.chat.errors import ChatError
 from serve.engine.errors import (
     EngineClosedError,
     EngineError,
+    InvalidConstraintError,
     InvalidSamplingError,
     PromptTooLongError,
     QueueFullError,
@@ -159,6 +160,8 @@ def _engine_failure(error: EngineError) -> Failure:
         case QueueFullError():
             headers = {"Retry-After": str(error.retry_after_seconds)}
             return _failure(429, str(error), code="queue_full", headers=headers)
+        case InvalidConstraintError():
+            return _failure(400, str(error))
         case InvalidSamplingError():
             return _failure(400, str(error), param=error.param)
         case EngineClosedError():

@@ -10,6 +10,7 @@ from litestar.params import JSONBody
 
 from serve.api import asked
 from serve.api.access import request_id
+from serve.api.constraints import constrain
 from serve.api.cutoff import BoundedAnswer, Cutoff
 from serve.api.disconnect import unless_disconnected
 from serve.api.errors import InvalidRequestError
@@ -67,7 +68,7 @@ async def _answer(
 ) -> Response[Any]:
     served = served_by(request)
     drafting = await read_drafting(served, data)
-    answers = _start(served, data, prompt, drafting, fim=fim, name=request_id(request.scope))
+    answers = await _start(served, data, prompt, drafting, fim=fim, name=request_id(request.scope))
     if data.stream:
         return EventStream(_chunks(served, data, prompt, answers), answers, done=b"")
     outcomes = await unless_disconnected(request, collect_all(answers))
@@ -78,7 +79,7 @@ async def _answer(
     return Response(bodies[0] if len(bodies) == 1 else bodies)
 
 
-def _start(
+async def _start(
     served: Served,
     data: NativeRequest,
     prompt: FimPrompt,
@@ -103,6 +104,7 @@ def _start(
         request_id=name,
         prediction_token_ids=drafting.prediction_token_ids,
         drafts=drafting.drafts,
+        constraint=await constrain(served, data),
     )
     seconds = data.t_max_predict_ms / 1000 if data.t_max_predict_ms > 0 else None
     cutoff = Cutoff(n_indent=data.n_indent, seconds=seconds)
@@ -110,7 +112,6 @@ def _start(
 
 
 def _refuse(data: NativeRequest) -> None:
-    asked.refuse_constraints(None, data.grammar, data.json_schema)
     if any(adapter.get("scale", 1) for adapter in data.lora or []):
         raise InvalidRequestError(
             "no adapter is loaded; merge it with `python -m quantize` and serve the result",

@@ -32,8 +32,6 @@ class NativeRequest(Predicted, kw_only=True):
     cache_prompt: bool | None = None
     id_slot: int | None = None
     ignore_eos: bool | None = None
-    grammar: str | None = None
-    json_schema: dict[str, Any] | None = None
     lora: list[dict[str, Any]] | None = None
 
 

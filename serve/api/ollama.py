@@ -17,7 +17,9 @@ from serve.api.answer_reader import (
     content_of,
     thoughts_of,
 )
+from serve.api.chat_constraints import Choice, chosen, constraint_of
 from serve.api.chat_tools import calling_of, check_tools
+from serve.api.constraints import ANY_OBJECT, Form, from_schema
 from serve.api.errors import InvalidRequestError
 from serve.api.generation import submit
 from serve.api.ollama_answer import HANDLERS, MEDIA_TYPE, loaded, respond
@@ -41,7 +43,7 @@ from serve.chat import prefill
 from serve.chat.messages import for_template
 from serve.chat.tools import history
 from serve.engine.engine import Generation
-from serve.engine.request import GenerationRequest
+from serve.engine.request import Constraint, GenerationRequest
 
 
 @post("/api/chat", status_code=200, streams=(MEDIA_TYPE, OllamaChatPiece))
@@ -58,8 +60,11 @@ async def chat(
     size = sum(len(each.content or "") for each in messages)
     size += OFF_LOOP_CHARS if data.tools else 0
     token_ids = await off_loop(size, lambda: _read_chat(served, data))
-    generation = _start(served, data, token_ids, request_id(request.scope), fim=False)
     tools = data.tools or []
+    choice = chosen(tools, None, parallel=True)
+    constraint = await constraint_of(served, _form(data), choice, token_ids)
+    name = request_id(request.scope)
+    generation = _start(served, data, token_ids, name, fim=False, constraint=constraint)
     calling = calling_of(served, tools, parallel=True) if tools else None
     reader = AnswerReader(calling, thinking_of(served, token_ids))
     return await respond(request, served, generation, _turn, stream=data.stream, reader=reader)
@@ -78,7 +83,9 @@ async def generate(
     size = len(data.prompt or "") + len(data.suffix or "") + len(data.system or "")
     token_ids = await off_loop(size, lambda: _read_prompt(served, data))
     fim = bool(data.suffix) or served.is_fim(token_ids)
-    generation = _start(served, data, token_ids, request_id(request.scope), fim=fim)
+    constraint = await constraint_of(served, _form(data), Choice(tools=[]), token_ids)
+    name = request_id(request.scope)
+    generation = _start(served, data, token_ids, name, fim=fim, constraint=constraint)
     reader = AnswerReader(None, None if _is_plain(served, data) else thinking_of(served, token_ids))
     return await respond(request, served, generation, _text, stream=data.stream, reader=reader)
 
@@ -108,7 +115,13 @@ router = Router(
 
 
 def _start(
-    served: Served, data: OllamaRequest, token_ids: list[int], name: str, *, fim: bool
+    served: Served,
+    data: OllamaRequest,
+    token_ids: list[int],
+    name: str,
+    *,
+    fim: bool,
+    constraint: Constraint | None,
 ) -> Generation:
     """Check and submit; every refusal happens before any header."""
     limits = served.settings.limits
@@ -123,9 +136,23 @@ def _start(
         max_tokens=limit,
         priority=asked.priority(limit, None, fim=fim),
         request_id=name,
+        constraint=constraint,
     )
     [generation] = submit(served.engine, [asking])
     return generation
+
+
+def _form(data: OllamaRequest) -> Form | None:
+    """Return what `format` asks for: "json" is any object, otherwise it is a schema."""
+    if not data.format:
+        return None
+    if isinstance(data.format, dict):
+        return from_schema(data.format, "format")
+    if data.format != "json":
+        raise InvalidRequestError(
+            f"format is {data.format!r}; it must be 'json' or a JSON schema", param="format"
+        )
+    return from_schema(ANY_OBJECT, "format")
 
 
 def _read_chat(served: Served, data: OllamaChatRequest) -> list[int]:
@@ -172,11 +199,6 @@ def _variables(think: bool | str | None) -> dict[str, Any]:
 
 def _refuse(served: Served, data: OllamaRequest) -> None:
     """Refuse what a client would rely on and not get."""
-    if data.format:
-        raise InvalidRequestError(
-            "format is not supported: this server does not constrain decoding; ask for JSON in "
-            "the prompt and check it"
-        )
     if data.think and not thinks(served):
         raise InvalidRequestError(f"{served.model_id} does not support thinking")
     if data.options is not None and data.options.mirostat:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from serve.api.sampling import Sampling
+from serve.api.constraint_schemas import Constrained
 from serve.api.served import off_loop
 from serve.chat.messages import plain_text
 
@@ -24,7 +24,7 @@ class Prediction(msgspec.Struct, kw_only=True):
     type: Literal["content"] = "content"
 
 
-class Predicted(Sampling, kw_only=True):
+class Predicted(Constrained, kw_only=True):
     """The fields of a request. `drafts` false computes one token after the other."""
 
     prediction: Prediction | None = None

@@ -47,7 +47,7 @@ async def create(
     body = opened(served, data, is_stored=is_stored)
     try:
         token_ids = await chat.read(served, asking)
-        [generation] = chat.begin(served, asking, token_ids, request_id(request.scope))
+        [generation] = await chat.begin(served, asking, token_ids, request_id(request.scope))
     except PromptTooLongError as error:
         if not data.stream:
             raise

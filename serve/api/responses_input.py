@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from serve.api.chat_schemas import ChatMessage, ChatRequest, ResponseFormat
+from serve.api.chat_schemas import ChatMessage, ChatRequest
+from serve.api.constraint_schemas import ResponseFormat
 from serve.api.errors import InvalidRequestError
 from serve.api.sampling import Sampling
 

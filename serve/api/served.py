@@ -72,6 +72,11 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
         """Tokenize text of which nothing is special: source code around a cursor."""
         return self.engine.tokenize(text, add_special=False, parse_special=False)
 
+    def mark_token(self, text: str) -> int | None:
+        """Return the token that a mark of the chat template is, None when it is several."""
+        token_ids = self.engine.tokenize(text, add_special=False, parse_special=True)
+        return token_ids[0] if len(token_ids) == 1 else None
+
     def fim_tokens(self) -> FimTokens:
         """Return the ids that lay out a fill-in-the-middle prompt."""
         info = self.engine.model_info

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from serve.engine.acceptance import MAX_AGREEMENT, Acceptance
 
 if TYPE_CHECKING:
+    from serve.engine.constraint import ConstraintState
     from serve.engine.sequence import Sequence
 
 KEY_LENGTH = 3  # tokens that must agree before a copy is tried: two are found by chance in code
@@ -30,7 +31,9 @@ Key = tuple[int, int, int]
 class Drafter:
     """Follows one sequence, whose token ids only ever get more."""
 
-    def __init__(self, sequence: Sequence) -> None:
+    def __init__(self, sequence: Sequence, constraint: ConstraintState | None = None) -> None:
+        """What the constraint does not let through is not proposed."""
+        self._constraint = constraint
         self.acceptance = Acceptance()
         self.num_predicted = 0  # output tokens that the prediction named
         self._token_ids = sequence.token_ids
@@ -57,7 +60,10 @@ class Drafter:
         """Return at most `limit` tokens that may come next; none when there is no clue."""
         self.follow()
         source = self._source
-        return () if source is None else tuple(source[self._at : self._at + max(limit, 0)])
+        tokens = () if source is None else tuple(source[self._at : self._at + max(limit, 0)])
+        if tokens and self._constraint is not None:
+            return tokens[: self._constraint.allowed_prefix(tokens)]
+        return tokens
 
     def follow(self) -> None:
         """Take in what the sequence has said since."""

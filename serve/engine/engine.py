@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence as Many
 
     from serve.engine.chunking import RowCosts
+    from serve.engine.constraint import ConstraintState
     from serve.engine.request import Constraint, GenerationRequest
 
 __all__ = ["Engine", "EngineConfig", "Generation", "ModelInfo"]
@@ -164,7 +165,7 @@ class Engine:
             event_limit=self._config.event_queue_limit,
             wake_worker=self._worker.wake,
         )
-        drafter = self._drafter(sequence)
+        drafter = self._drafter(sequence, constraint)
         lane = Lane(
             generation, self._vocabulary, self.model_info.eog_token_ids, constraint, drafter
         )
@@ -176,10 +177,10 @@ class Engine:
             raise
         return generation
 
-    def _drafter(self, sequence: Sequence) -> Drafter | None:
+    def _drafter(self, sequence: Sequence, constraint: ConstraintState | None) -> Drafter | None:
         """Guesses that did not come true have to be cut, which some memory does not allow."""
         if self._config.drafts and self._model.can_trim and sequence.request.drafts:
-            return Drafter(sequence)
+            return Drafter(sequence, constraint)
         return None
 
     def _checked(self, request: GenerationRequest) -> GenerationRequest:

@@ -13,9 +13,10 @@ import uvicorn
 
 from serve.app import create_app
 from serve.config import Settings
-from serve.engine.errors import EngineError, PromptTooLongError
+from serve.engine.errors import EngineError, InvalidConstraintError, PromptTooLongError
 from serve.engine.model_info import ModelInfo
 from serve.engine.request import (
+    Constraint,
     Finished,
     FinishReason,
     GenerationRequest,
@@ -45,6 +46,8 @@ class Script:
     error: str | None = None
     hang: bool = False
     refuse: EngineError | None = None
+    unfollowable: str | None = None
+    unfollowable_word: str = ""
 
 
 class FakeGeneration:
@@ -120,6 +123,7 @@ class FakeEngine:
         self.model_info = info
         self.script = Script()
         self.requests: list[GenerationRequest] = []
+        self.prepared: list[Constraint] = []
         self.running: set[FakeGeneration] = set()
         self.changed = threading.Condition()
 
@@ -137,6 +141,12 @@ class FakeEngine:
     def token_bytes(self, token_id):
         names = {number: name.encode() for name, number in SPECIALS.items()}
         return names.get(token_id) or bytes([token_id])
+
+    def prepare(self, constraint):
+        wrong = self.script.unfollowable_word
+        if self.script.unfollowable is not None and wrong in constraint.source:
+            raise InvalidConstraintError(self.script.unfollowable)
+        self.prepared.append(constraint)
 
     def submit(self, request):
         if self.script.refuse is not None:

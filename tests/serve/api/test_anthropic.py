@@ -226,8 +226,8 @@ def test_counting_gives_the_length_of_the_prompt_and_asks_nothing_of_the_engine(
         ({"system": [{"type": "image"}]}, "system.0"),
         ({"tools": [{"input_schema": {}}]}, "tools.0.name"),
         ({"tools": [TOOL | {"input_schema": 5}]}, "tools.0.input_schema"),
-        ({"tools": [TOOL], "tool_choice": {"type": "any"}}, "tool_choice"),
-        ({"tools": [TOOL], "tool_choice": {"type": "tool", "name": "look"}}, "tool_choice"),
+        ({"tool_choice": {"type": "any"}}, "tool_choice"),
+        ({"tools": [TOOL], "tool_choice": {"type": "tool", "name": "other"}}, "tool_choice"),
         ({"stop_sequences": ["x"] * 65}, "stop"),
     ],
 )
@@ -406,5 +406,6 @@ def test_the_sdk_gathers_a_stream_into_the_same_message(sdk, hermes):
 
 def test_the_sdk_raises_its_own_error_for_a_refusal(sdk):
     errors = pytest.importorskip("anthropic", reason="the anthropic SDK is not installed")
+    choice = {"type": "tool", "name": "other"}
     with pytest.raises(errors.BadRequestError, match="tool_choice"):
-        sdk.messages.create(**ASKING, tools=[TOOL], tool_choice={"type": "any"})
+        sdk.messages.create(**ASKING, tools=[TOOL], tool_choice=choice)

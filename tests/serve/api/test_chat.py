@@ -155,8 +155,6 @@ def test_tools_are_rendered_unless_the_choice_is_none(live):
             {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
             "messages.0.content.0",
         ),
-        ({"response_format": {"type": "json_schema"}}, "response_format"),
-        ({"grammar": "root ::= x"}, "grammar"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
         ({"n": 0}, "n"),

@@ -195,8 +195,10 @@ def changed(index: int, **fields) -> list[dict]:
         ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
         ({"tools": [{"type": "function"}]}, "tools.0.function.name"),
         ({"tools": [TOOL, {"function": {"name": 5}}]}, "tools.1.function.name"),
-        ({"tool_choice": "required"}, "tool_choice"),
-        ({"tool_choice": {"type": "function", "function": {"name": "look"}}}, "tool_choice"),
+        ({"tools": None, "tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": "sometimes"}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "other"}}}, "tool_choice"),
+        ({"tool_choice": {"type": "function"}}, "tool_choice"),
     ],
 )
 def test_malformed_tools_and_history_are_a_400_naming_the_field(hermes, body, param):

@@ -101,7 +101,7 @@ def test_logprobs_have_the_shape_of_the_completions_dialect(live):
         ({"prompt": ["a"] * 33}, "prompt"),
         ({"best_of": 3}, "best_of"),
         ({"echo": True, "logprobs": 1}, "echo"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"response_format": {"type": "yaml"}}, "response_format.type"),
         ({"prompt": None}, "prompt"),
     ],
 )

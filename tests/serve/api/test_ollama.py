@@ -159,8 +159,7 @@ def test_a_prompt_beyond_the_context_is_refused_with_both_numbers_before_the_hea
 @pytest.mark.parametrize(
     ("path", "more", "said"),
     [
-        ("/api/chat", {"format": "json"}, "format"),
-        ("/api/generate", {"format": {"type": "object"}}, "format"),
+        ("/api/chat", {"format": "yaml"}, "format"),
         ("/api/chat", {"think": True}, "think"),
         ("/api/generate", {"images": ["aGk="]}, "images"),
         ("/api/chat", {"messages": [{"role": "user", "images": ["aGk="]}]}, "images"),

@@ -51,8 +51,8 @@ def test_the_models(serving):
 
 
 def test_a_refusal_is_the_clients_own_error(client):
-    with pytest.raises(ollama.ResponseError, match="format is not supported") as caught:
-        client.chat("tiny-q4_0", MESSAGES, format="json")
+    with pytest.raises(ollama.ResponseError, match="mirostat is not supported") as caught:
+        client.chat("tiny-q4_0", MESSAGES, options={"mirostat": 1})
     assert caught.value.status_code == 400
 
 

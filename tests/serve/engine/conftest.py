@@ -211,7 +211,7 @@ class Harness:
         generation = Generation(
             sequence, loop or self.loop, event_limit=event_limit, wake_worker=self.worker.wake
         )
-        drafter = Drafter(sequence) if self.drafts and request.drafts else None
+        drafter = Drafter(sequence, held) if self.drafts and request.drafts else None
         self.worker.submit(Lane(generation, FakeVocabulary(), frozenset({END}), held, drafter))
         self.generations.append(generation)
         return generation

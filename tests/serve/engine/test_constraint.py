@@ -258,33 +258,48 @@ def fits(value, wanted):
     return plain[wanted["type"]]()
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(VALUES, st.integers(0, 255)), min_size=1, max_size=5), st.booleans())
-def test_answers_follow_their_schemas_whatever_else_runs(
-    make_harness, constraints, wanted, sampled
-):
-    """Few cells, so that answers are sent back and read again in the middle of what is forced."""
-    harness = make_harness(n_slots=3, n_cells=90, n_batch=8, cache_bytes=2000)
-    sampling = SamplingParams(temperature=2.0, seed=3) if sampled else GREEDY
+def answers(harness, constraints, wanted, sampling):
+    """Run an answer for each (schema, prompt) side by side; return texts, checked."""
     running = [
         (
             value,
             harness.submit(
-                (9, seed), held=constraints.start(schema(value)), sampling=sampling, max_tokens=60
+                (9, prompt),
+                held=constraints.start(schema(value)),
+                sampling=sampling,
+                max_tokens=60,
+                prediction_token_ids=list(b'{"a": [1, 2], "b": "fixed"}'),
             ),
         )
-        for value, seed in wanted
+        for value, prompt in wanted
     ]
     harness.run()
     harness.check_seats()
+    texts = []
     for value, generation in running:
         events = harness.events(generation)
         finished = harness.finished(events)
-        text = bytes(harness.tokens(events))
+        texts.append(bytes(harness.tokens(events)))
         if finished.reason is FinishReason.STOP:
-            assert fits(json.loads(text), value)
+            assert fits(json.loads(texts[-1]), value)
         else:
             assert finished.reason is FinishReason.LENGTH
+    return texts
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(st.tuples(VALUES, st.integers(0, 255)), min_size=1, max_size=5),
+    st.sampled_from([GREEDY, SamplingParams(temperature=2.0, seed=3)]),
+)
+def test_answers_follow_their_schemas_whatever_else_runs(
+    make_harness, constraints, wanted, sampling
+):
+    """With few cells answers are read again in the middle of what is forced; drafts alter none."""
+    small = make_harness(n_slots=3, n_cells=90, n_batch=8, cache_bytes=2000)
+    plain = answers(small, constraints, wanted, sampling)
+    drafted = answers(make_harness(drafts=True), constraints, wanted, sampling)
+    assert drafted == plain
 
 
 def test_the_greedy_choice_is_the_best_that_may_come_and_a_mask_is_made_on_a_miss_only():
@@ -296,6 +311,16 @@ def test_the_greedy_choice_is_the_best_that_may_come_and_a_mask_is_made_on_a_mis
         chosen = Sampler(GREEDY, constraint=told).sample(logits)
         assert chosen == allowed[logits[allowed].argmax()]
         assert told.num_masks == (logits.argmax() != chosen)
+
+
+def test_a_draft_is_cut_where_the_constraint_ends_it(make_harness, constraints):
+    harness = make_harness(drafts=True)
+    held = constraints.start(regex("[xy]{3}z[xy]{3}"))
+    drafted = list(b"xxxxxxxxxxxxxxxx")
+    generation = harness.submit((7,), held=held, prediction_token_ids=drafted)
+    harness.run()
+    assert said(harness, generation) == b"xxxzxxx"
+    assert max(len(batch) for batch in harness.model.batches) <= 4
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,7 @@ async def _read(client: AsyncClient, ask: Ask, on_piece: Callable[[str], None]) 
 async def _send(
     client: AsyncClient, ask: Ask
 ) -> AsyncStream[wire.ChatChunk] | AsyncStream[wire.Completion] | AsyncStream[wire.Infill]:
-    options: Options = {"max_tokens": ask.max_tokens, "temperature": 0.0}
+    options: Options = {"max_tokens": ask.max_tokens, "temperature": 0.0, "extra": ask.extra}
     if ask.kind == "chat":
         return await client.stream_chat(ask.messages or ask.prompt, **options)
     if ask.kind == "fim":

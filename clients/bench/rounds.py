@@ -15,7 +15,8 @@ import msgspec
 from clients.bench import workloads
 from clients.bench.counts import count
 from clients.bench.fim_routes import PHRASES, FimRoute, routes_of
-from clients.bench.workloads import WORKLOADS, Sizes, Turn, WorkloadError, long_prompt
+from clients.bench.registry import WORKLOADS
+from clients.bench.workloads import Sizes, Turn, WorkloadError, long_prompt
 from clients.errors import (
     AuthenticationError,
     BadRequestError,

@@ -6,7 +6,7 @@ Everything is made from a seed, so that two servers get the same requests. Sends
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -36,7 +36,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """One request. `label` groups it in the summary; `messages` is a chat's whole history.
 
     `at_seconds` and `cancel_after_seconds` are for recorded sessions: when it was sent, and how
-    long after that the editor gave up on it.
+    long after that the editor gave up on it. `extra` fields are sent along.
     """
 
     kind: Literal["chat", "complete", "fim"]
@@ -47,6 +47,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     label: str = "all"
     at_seconds: float = 0.0
     cancel_after_seconds: float | None = None
+    extra: dict[str, Any] = {}
 
 
 def make(scenario: str, num_requests: int, seed: int) -> list[Ask]:

@@ -43,6 +43,11 @@ FIGURES = (
     _figure("chat-replay", "prompt_tokens", "chat replay, prompt tokens sent", "tokens", "neither"),
     _figure("chat-replay", "read_tokens", "chat replay, prompt tokens read", "tokens"),
     _figure("chat-replay", "first_token_p50_seconds", "chat replay, first token p50", "s"),
+    _figure("edit", "tokens_per_second", "edit with a prediction", "tok/s", "higher"),
+    _figure("edit", "plain_tokens_per_second", "edit without drafts", "tok/s", "higher"),
+    _figure("edit", "speedup", "edit, drafts to none", "ratio", "higher"),
+    _figure("unforeseen", "tokens_per_second", "wrong prediction", "tok/s", "higher"),
+    _figure("unforeseen", "speedup", "wrong prediction, drafts to none", "ratio", "higher"),
 )
 
 

@@ -16,7 +16,7 @@ from clients.bench.scenarios import Ask, code
 from clients.bench.summary import percentile
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
     from clients.async_client import AsyncClient
     from clients.bench.fim_routes import FimRoute
@@ -42,6 +42,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     num_streams: int = 8
     num_small_tokens: int = 16
     num_turns: int = 6
+    num_edited_tokens: int = 160
     num_long_functions: int = 60
     long_seconds: float = 1.0
 
@@ -60,7 +61,7 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
 async def decode(turn: Turn) -> Figures:
     """Write one answer; the rate counts from the first token on."""
-    (answer,) = _answered([await load.one(turn.client, _short_prompt(turn, 0))])
+    (answer,) = answered([await load.one(turn.client, _short_prompt(turn, 0))])
     return {"tokens_per_second": _rate(answer), **_written([answer])}
 
 
@@ -71,7 +72,7 @@ async def decode_many(turn: Turn) -> Figures:
     started = time.perf_counter()
     measured = await load.closed_loop(turn.client, asks, num_users=num, on_progress=_silent)
     seconds = time.perf_counter() - started
-    num_tokens = sum(answer.num_tokens for answer in _answered(measured))
+    num_tokens = sum(answer.num_tokens for answer in answered(measured))
     return {
         "tokens_per_second": num_tokens / seconds,
         **_written(measured),
@@ -103,7 +104,7 @@ async def mixed(turn: Turn) -> Figures:
     asks = [Ask(kind="complete", prompt=prompt, max_tokens=1, label="long")]
     asks += [_gap(turn, number) for number in range(len(ARRIVALS))]
     times = [0.0, *(part * sizes.long_seconds for part in ARRIVALS)]
-    measured = _answered(await load.open_loop(turn.client, asks, times, on_progress=_silent))
+    measured = answered(await load.open_loop(turn.client, asks, times, on_progress=_silent))
     (long,) = (answer for answer in measured if answer.label == "long")
     small = _firsts([answer for answer in measured if answer.label == "short"])
     return {**small, "long_first_token_seconds": long.first_token_seconds}
@@ -118,7 +119,7 @@ async def chat_replay(turn: Turn) -> Figures:
         messages.append({"role": "user", "content": f"The tool found:\n{found}\nWhat is next?"})
         num = turn.sizes.num_small_tokens
         ask = Ask(kind="chat", messages=tuple(messages), max_tokens=num)
-        answers += _answered([await load.one(turn.client, ask)])
+        answers += answered([await load.one(turn.client, ask)])
         messages.append({"role": "assistant", "content": answers[-1].text})
     later = [answer.first_token_seconds for answer in answers[1:]]
     return {
@@ -133,15 +134,6 @@ def long_prompt(key: str, num_functions: int) -> str:
     return f"# module {key}\n{code(0, key, num_functions)}"
 
 
-WORKLOADS: dict[str, Callable[[Turn], Awaitable[Figures]]] = {
-    "decode": decode,
-    "decode-many": decode_many,
-    "prefill": prefill,
-    "mixed": mixed,
-    "chat-replay": chat_replay,
-}
-
-
 def _short_prompt(turn: Turn, number: int) -> Ask:
     prompt = f"# {turn.key}.{number}\n{code(number, turn.key, 2)}\ndef "
     return Ask(kind="complete", prompt=prompt, max_tokens=turn.sizes.num_decoded_tokens)
@@ -152,7 +144,8 @@ def _gap(turn: Turn, number: int) -> Ask:
     return turn.fim.ask(before, "\n    return best\n", turn.sizes.num_small_tokens)
 
 
-def _answered(measured: Sequence[Measured]) -> Sequence[Measured]:
+def answered(measured: Sequence[Measured]) -> Sequence[Measured]:
+    """Return the answers. Raises: WorkloadError, one of them failed."""
     for answer in measured:
         if answer.error:
             raise WorkloadError(answer.error)

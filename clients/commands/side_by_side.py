@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from clients.bench.workloads import WORKLOADS
+from clients.bench.registry import WORKLOADS
 from clients.commands.connection import api_key, timeout
 from clients.commands.flags import require_positive
 from clients.commands.progress import progress

@@ -1,0 +1,22 @@
+"""All scenarios of a comparison by name. Knows nothing of what they do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from clients.bench import edits, workloads
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from clients.bench.workloads import Figures, Turn
+
+WORKLOADS: dict[str, Callable[[Turn], Awaitable[Figures]]] = {
+    "decode": workloads.decode,
+    "decode-many": workloads.decode_many,
+    "prefill": workloads.prefill,
+    "mixed": workloads.mixed,
+    "chat-replay": workloads.chat_replay,
+    "edit": edits.edit,
+    "unforeseen": edits.unforeseen,
+}

@@ -1,21 +1,27 @@
 """Lay out a fill-in-the-middle prompt as token ids, from the model's own FIM tokens.
 
-    [BOS] [repo] name [sep] file text ... [sep] current file  <pre> prefix <suf> suffix <mid>
+         [BOS] [repo] name [sep] file text ... [sep] current file, then
+    PSM  <pre> prefix <suf> suffix <mid> written
+    SPM  <suf> suffix <pre> prefix written <mid>
 
-Prefix, suffix, middle is the order (PSM) that code models are trained with. Text is tokenized
-without parsing special tokens, so that source code which spells one out stays source code. Knows
-neither HTTP nor llama_cpp; the tokenizer is handed in.
+Prefix, suffix, middle is the order that most code models are trained with. `written` is text before
+the cursor that is laid out as if the model had written it already: with it the split can stay where
+it was while someone types, and only what was typed has to be read. Text is tokenized without
+parsing special tokens, so that source code which spells one out stays source code. Knows neither
+HTTP nor llama_cpp; the tokenizer is handed in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import msgspec
 
 from serve.chat.errors import NoFimError
 
 Tokenize = Callable[[str], list[int]]
+Order = Literal["psm", "spm"]
 
 _REPOSITORY = "repository\n"
 _CURRENT_FILE = "current\n"
@@ -57,13 +63,16 @@ def lay_out(
     *,
     prefix: str,
     suffix: str,
+    written: str = "",
     extra: Sequence[ExtraFile] = (),
     max_tokens: int | None = None,
+    order: Order = "psm",
 ) -> FimPrompt:
     """Return the prompt, at most `max_tokens` long.
 
     What does not fit is left out farthest from the cursor first: the first extra files, then the
-    start of the prefix and the end of the suffix, three parts of prefix kept to one of suffix.
+    start of the prefix and the end of the suffix, three parts of prefix kept to one of suffix, and
+    the start of what is written last.
 
     Raises:
         NoFimError: the model cannot fill in the middle.
@@ -73,17 +82,21 @@ def lay_out(
             "this model has no fill-in-the-middle tokens; serve a code model that has them, "
             "Qwen2.5-Coder for example, or send the request without a suffix"
         )
-    before, after = tokenize(prefix), tokenize(suffix)
     bos = [] if tokens.bos is None else [tokens.bos]
-    room = None if max_tokens is None else max_tokens - len(bos) - 3
+    room = None if max_tokens is None else max(max_tokens - len(bos) - 3, 0)
+    done = tokenize(written) if written else []
+    done = done if room is None else done[max(len(done) - room, 0) :]
+    before, after = tokenize(prefix), tokenize(suffix)
     num_near = len(before) + len(after)
-    before, after = _trim(before, after, room)
-    near = [tokens.prefix, *before, tokens.suffix, *after, tokens.middle]
-    left = None if room is None else room - len(before) - len(after)
-    return FimPrompt(
-        token_ids=[*bos, *_context(tokens, tokenize, extra, left), *near],
-        is_cut=len(before) + len(after) < num_near,
-    )
+    before, after = _trim(before, after, None if room is None else room - len(done))
+    left = None if room is None else room - len(before) - len(after) - len(done)
+    context = [*bos, *_context(tokens, tokenize, extra, left)]
+    near = [tokens.prefix, *before], [tokens.suffix, *after]
+    if order == "spm":
+        token_ids = [*context, *near[1], *near[0], *done, tokens.middle]
+    else:
+        token_ids = [*context, *near[0], *near[1], tokens.middle, *done]
+    return FimPrompt(token_ids=token_ids, is_cut=len(before) + len(after) < num_near)
 
 
 def _trim(before: list[int], after: list[int], room: int | None) -> tuple[list[int], list[int]]:

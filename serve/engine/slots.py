@@ -182,8 +182,8 @@ def _lost(slot: Slot, num_kept: int) -> Held | None:
     return slot.held() if len(slot.held_token_ids) > 2 * num_kept else None
 
 
-def common_prefix_length(left: Many[int], right: Many[int]) -> int:
-    """Count equal leading tokens, by halving: slices compare at C speed."""
+def common_prefix_length(left: Many[object], right: Many[object]) -> int:
+    """Count equal leading items, tokens or characters, by halving: slices compare at C speed."""
     low, high = 0, min(len(left), len(right))
     if left[:high] == right[:high]:
         return high

@@ -29,6 +29,7 @@ from serve.api import (
 )
 from serve.api.access import add_request_id, checks, cors, request_id
 from serve.api.errors import HANDLERS
+from serve.api.gaps import Gaps
 from serve.api.responses_store import ResponseStore
 from serve.api.sampling import defaults
 from serve.api.served import Served
@@ -107,6 +108,7 @@ def serve_model(engine: Engine, settings: Settings) -> Served:
         sampling=defaults(info.metadata, settings.sampling),
         settings=settings,
         measurements=measurements(path),
+        gaps=Gaps(engine, settings.fim),
     )
 
 

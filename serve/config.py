@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 import msgspec
 
+from serve.chat.anchors import Liberties
 from serve.engine.config import EngineConfig
 from serve.errors import ConfigError
 
@@ -129,6 +130,10 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     stored_response_bytes: int = 64 * 2**20
 
 
+class FimSettings(Liberties, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How fill-in-the-middle prompts are laid out; `chat.anchors` gives a reason for each."""
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole tree: one table of the TOML file each."""
 
@@ -139,6 +144,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     access: AccessSettings = AccessSettings()
     limits: LimitSettings = LimitSettings()
     api: ApiSettings = ApiSettings()
+    fim: FimSettings = FimSettings()
 
 
 def load(path: Path | None = None, overrides: Iterable[str] = ()) -> Settings:

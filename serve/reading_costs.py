@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import argparse
 import lzma
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean, quantiles
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -25,6 +24,9 @@ from serve.engine.errors import ModelLoadError
 from serve.engine.native import library
 from serve.engine.slots import common_prefix_length
 from serve.engine.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 CONTEXT_TOKENS = 8192
 KEPT_TOKENS = 20_000  # the cells and 512 MiB of a 1.5B model, about

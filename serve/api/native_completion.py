@@ -30,7 +30,8 @@ from serve.api.sampling import only, to_params
 from serve.api.served import Served, off_loop, served_by
 from serve.api.sse import EVENTS, EventStream
 from serve.api.usage import timings
-from serve.chat.fim import FimPrompt, lay_out
+from serve.chat.anchors import Gap
+from serve.chat.fim import FimPrompt
 from serve.engine.request import Finished, FinishReason, GenerationRequest, TokenLogprob, TopLogprob
 
 NativeAnswer = NativeCompletion | list[NativeCompletion] | dict[str, Any]
@@ -57,9 +58,7 @@ async def infill(
 ) -> Response[NativeAnswer]:
     """Write what belongs at the cursor."""
     served = served_by(request)
-    extra = data.input_extra or []
-    size = len(data.input_prefix) + len(data.input_suffix) + sum(len(each.text) for each in extra)
-    prompt = await off_loop(size, lambda: _lay_out(served, data))
+    prompt = await _lay_out(served, data)
     return await _answer(request, data, prompt, fim=True)
 
 
@@ -143,17 +142,21 @@ def _has_ids(prompt: Sequence[str | int]) -> bool:
     return any(isinstance(each, int) for each in prompt)
 
 
-def _lay_out(served: Served, data: InfillRequest) -> FimPrompt:
+async def _lay_out(served: Served, data: InfillRequest) -> FimPrompt:
+    """Return the prompt; a warm-up has no wish, since nobody waits for it."""
     context = served.engine.model_info.context_length
     limit = asked.max_tokens(data.n_predict)
     share = context // _ANSWER_SHARE
-    return lay_out(
-        served.fim_tokens(),
-        served.tokenize_plain,
-        prefix=data.input_prefix + data.prompt,
-        suffix=data.input_suffix,
-        extra=data.input_extra or (),
+    gap = Gap(
+        before=data.input_prefix + data.prompt,
+        after=data.input_suffix,
+        extra=tuple(data.input_extra or ()),
+    )
+    return await served.gaps.lay_out(
+        gap,
         max_tokens=context - (share if limit is None else min(max(limit, 1), share)),
+        prompt_ms=None if limit == 0 else data.t_max_prompt_ms or None,
+        has_wish=limit != 0,
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from serve.api.errors import InvalidRequestError
-from serve.chat.fim import lay_out
+from serve.chat.anchors import Gap
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,8 +75,7 @@ def fim_token_ids(served: Served, prefix: str, suffix: str) -> list[int]:
     Raises:
         NoFimError: the model cannot fill in the middle.
     """
-    tokenize = served.tokenize_plain
-    return lay_out(served.fim_tokens(), tokenize, prefix=prefix, suffix=suffix).token_ids
+    return served.gaps.token_ids(Gap(before=prefix, after=suffix))
 
 
 def check_ids(token_ids: Sequence[int], n_vocab: int, *, param: str) -> None:

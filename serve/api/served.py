@@ -12,13 +12,14 @@ import msgspec
 
 from serve.api.errors import ModelNotFoundError
 from serve.chat.errors import NoTemplateError
-from serve.chat.fim import FimTokens
+from serve.chat.fim import FimTokens, fim_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from litestar import Request
 
+    from serve.api.gaps import Gaps
     from serve.chat.capabilities import Capabilities
     from serve.chat.template import ChatTemplate
     from serve.config import Settings
@@ -43,6 +44,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     sampling: SamplingParams
     settings: Settings
     measurements: list[dict[str, Any]]
+    gaps: Gaps
 
     @property
     def fingerprint(self) -> str:
@@ -79,15 +81,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
 
     def fim_tokens(self) -> FimTokens:
         """Return the ids that lay out a fill-in-the-middle prompt."""
-        info = self.engine.model_info
-        return FimTokens(
-            prefix=info.fim_pre_token_id,
-            suffix=info.fim_suf_token_id,
-            middle=info.fim_mid_token_id,
-            repository=info.fim_rep_token_id,
-            separator=info.fim_sep_token_id,
-            bos=info.bos_token_id if info.add_bos else None,
-        )
+        return fim_tokens(self.engine.model_info)
 
     def is_fim(self, token_ids: Sequence[int]) -> bool:
         """Return whether a prompt asks for the middle: clients may spell the layout themselves."""

@@ -114,8 +114,8 @@ def plain(gap: Gap, liberties: Liberties) -> Way:
 
 
 def split(text: str, gap: Gap, liberties: Liberties, lack: Lack = Lack.NOTHING) -> Way:
-    """Split `text` before its last line, so that typing there moves nothing."""
-    at = text.rfind("\n") + 1 if liberties.keep_split else len(text)
+    """Split `text` before its last line, so that typing there moves nothing; a lone line after."""
+    at = (text.rfind("\n") + 1 if liberties.keep_split else 0) or len(text)
     return Way(before=text[:at], written=text[at:], after=gap.after, extra=gap.extra, lack=lack)
 
 

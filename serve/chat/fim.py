@@ -14,11 +14,14 @@ HTTP nor llama_cpp; the tokenizer is handed in.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
 from serve.chat.errors import NoFimError
+
+if TYPE_CHECKING:
+    from serve.engine.model_info import ModelInfo
 
 Tokenize = Callable[[str], list[int]]
 Order = Literal["psm", "spm"]
@@ -41,6 +44,18 @@ class FimTokens(msgspec.Struct, frozen=True, kw_only=True):
     def complete(self) -> bool:
         """Whether the model can fill in the middle."""
         return None not in {self.prefix, self.suffix, self.middle}
+
+
+def fim_tokens(info: ModelInfo) -> FimTokens:
+    """Return the ids that lay out a fill-in-the-middle prompt."""
+    return FimTokens(
+        prefix=info.fim_pre_token_id,
+        suffix=info.fim_suf_token_id,
+        middle=info.fim_mid_token_id,
+        repository=info.fim_rep_token_id,
+        separator=info.fim_sep_token_id,
+        bos=info.bos_token_id if info.add_bos else None,
+    )
 
 
 class FimPrompt(msgspec.Struct, frozen=True, kw_only=True):

@@ -18,6 +18,7 @@ MAX_ANCHORS = 6
 AT_ONCE_TOKENS = 32  # so little is read that nothing better is looked for
 MIN_AFTER_TOKENS = 16
 MIN_CUT_TOKENS = 48  # around the cursor; fewer say too little to be worth an answer
+ENOUGH_TOKENS = 64  # so few are read whatever the wish: cutting would hardly save any
 NEAR_TOKENS = 512  # what the background reads first where little is ready
 _CACHED_TEXTS = 64
 
@@ -51,7 +52,7 @@ class FimPlanner:
         self._liberties = liberties
         self._ready = ready
 
-    def plan(self, gap: Gap, *, max_tokens: int, budget: int | None = None) -> Plan:
+    def plan(self, gap: Gap, *, max_tokens: int | None, budget: int | None = None) -> Plan:
         """Choose; `budget` is how many tokens there is time to read, None for any number.
 
         Raises:
@@ -78,7 +79,7 @@ class FimPlanner:
         yield plain(gap, self._liberties)
         yield from (way for way in found if way.lack)
 
-    def lay(self, way: Way, max_tokens: int) -> Laid:
+    def lay(self, way: Way, max_tokens: int | None) -> Laid:
         """Lay a way out."""
         prompt = lay_out(
             self._tokens,
@@ -93,17 +94,19 @@ class FimPlanner:
         num = len(prompt.token_ids) - min(self._ready(prompt.token_ids), len(prompt.token_ids) - 1)
         return Laid(way=way, prompt=prompt, num_to_read=num)
 
-    def _in_time(self, gap: Gap, known: list[Laid], budget: int, max_tokens: int) -> Laid:
+    def _in_time(self, gap: Gap, known: list[Laid], budget: int, max_tokens: int | None) -> Laid:
         """Return what lacks least of all that fits, or the shortest where nothing does."""
-        shorter = [self._with_less_after(each, budget, max_tokens) for each in known]
+        shorter = [
+            self._with_less_after(each, max(budget, ENOUGH_TOKENS), max_tokens) for each in known
+        ]
         cut = self.lay(self._cut(gap, max(budget, MIN_CUT_TOKENS)), max_tokens)
         laid = [*known, *(each for each in shorter if each is not None), cut]
-        fits = [each for each in laid if each.num_to_read <= budget]
+        fits = [each for each in laid if each.num_to_read <= max(budget, ENOUGH_TOKENS)]
         if fits:
             return min(fits, key=lambda each: (each.way.lack, each.num_to_read))
         return min(laid, key=_cost)
 
-    def _with_less_after(self, laid: Laid, budget: int, max_tokens: int) -> Laid | None:
+    def _with_less_after(self, laid: Laid, budget: int, max_tokens: int | None) -> Laid | None:
         """Leave out lines at the end of the suffix until the rest fits, if that can be."""
         num_after = len(self._tokenize(laid.way.after))
         room = max(budget - (laid.num_to_read - num_after), MIN_AFTER_TOKENS)

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
     from serve.engine.chunking import RowCosts
     from serve.engine.constraint import ConstraintState
-    from serve.engine.request import Constraint, GenerationRequest
+    from serve.engine.request import AdapterMix, Constraint, GenerationRequest
 
 __all__ = ["Engine", "EngineConfig", "Generation", "ModelInfo"]
 
@@ -182,6 +182,18 @@ class Engine:
         if self._config.drafts and self._model.can_trim and sequence.request.drafts:
             return Drafter(sequence, constraint)
         return None
+
+    def num_ready(self, token_ids: Many[int], *, scope: str = "", adapters: AdapterMix = ()) -> int:
+        """Count the leading tokens that need not be read, in any tier; any thread.
+
+        A guess that a step may overtake: for choosing between prompts, not for counting.
+        """
+        asked = list(token_ids)
+        mix = self._model.adapters.check(adapters)
+        scope = self._model.adapters.scope(scope, mix)
+        resident = self._scheduler.slots.num_ready(asked, scope)
+        stored = self._cache.match(asked, scope, self.model_info.n_cells)
+        return max(resident, stored.num_tokens if stored is not None else 0)
 
     def _checked(self, request: GenerationRequest) -> GenerationRequest:
         prompt = request.prompt_token_ids or self._begin_of_text()

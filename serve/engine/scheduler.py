@@ -161,9 +161,10 @@ class Scheduler:
             return top, ()
         chosen = [s for (rank, _), s in ranked if rank == top]
         by_age = any(top < s.priority for s in chosen)
+        # A keystroke aborts a background chunk, which is lost then: short ones get done in between.
+        is_short = bool(decoding) or by_age or top >= Priority.BACKGROUND
         rows = self.costs.chunk_rows(
-            others_wait=bool(decoding) or by_age or len(running) < len(self.running),
-            limit=self.limits.max_rows,
+            others_wait=is_short or len(running) < len(self.running), limit=self.limits.max_rows
         )
         return top, _fill(chosen, rows)
 

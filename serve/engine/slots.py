@@ -39,9 +39,10 @@ class Slot:
 
     def token_ids(self) -> list[int]:
         """Return the tokens that have cells now."""
-        if self.sequence is None:
+        sequence = self.sequence  # read once: other threads ask, too
+        if sequence is None:
             return self.held_token_ids
-        return self.sequence.token_ids[: self.sequence.num_computed]
+        return sequence.token_ids[: sequence.num_computed]
 
     @property
     def is_idle(self) -> bool:
@@ -95,6 +96,11 @@ class SlotTable:
     def num_free(self) -> int:
         """Count the free seats."""
         return sum(slot.sequence is None for slot in self.slots)
+
+    def num_ready(self, token_ids: list[int], scope: str) -> int:
+        """Count the leading tokens that have cells; any thread, a step behind at most."""
+        held = [slot.token_ids() for slot in self.slots if slot.scope == scope]
+        return max((common_prefix_length(each, token_ids) for each in held), default=0)
 
     def seat(self, sequence: Sequence, stored: Match | None = None) -> Seating:
         """Give a sequence the free seat that saves most reading, and say what to move.

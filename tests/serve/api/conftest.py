@@ -25,6 +25,7 @@ from serve.engine.request import (
     TokenLogprob,
     TopLogprob,
 )
+from serve.engine.slots import common_prefix_length
 from serve.engine.stats import EngineStats, SlotStats
 
 SPECIALS = {"<s>": 256, "<pre>": 257, "<suf>": 258, "<mid>": 259, "<rep>": 260, "<sep>": 261}
@@ -124,6 +125,7 @@ class FakeEngine:
         self.script = Script()
         self.requests: list[GenerationRequest] = []
         self.prepared: list[Constraint] = []
+        self.seconds_per_prompt_row: float | None = None
         self.running: set[FakeGeneration] = set()
         self.changed = threading.Condition()
 
@@ -161,6 +163,10 @@ class FakeEngine:
             self.changed.notify_all()
         return generation
 
+    def wait_for_requests(self, number, seconds=10.0):
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.requests) >= number, seconds)
+
     def leave(self, generation):
         with self.changed:
             self.running.discard(generation)
@@ -170,11 +176,17 @@ class FakeEngine:
         with self.changed:
             assert self.changed.wait_for(lambda: len(self.running) == number, seconds)
 
+    def num_ready(self, token_ids, *, scope="", adapters=()):
+        asked = [request.prompt_token_ids for request in self.requests]
+        return max((common_prefix_length(each, token_ids) for each in asked), default=0)
+
     def stats(self):
         slot = SlotStats(seq_id=0, state="decode", num_held_tokens=5, num_prompt_tokens=3)
         zeros = dict.fromkeys(EngineStats.__struct_fields__, 0)
         return EngineStats(
-            **zeros | {"slots": (slot,), "requests_finished": {"stop": 2}, "prompt_tokens": 7}
+            **zeros
+            | {"slots": (slot,), "requests_finished": {"stop": 2}, "prompt_tokens": 7}
+            | {"seconds_per_prompt_row": self.seconds_per_prompt_row}
         )
 
 

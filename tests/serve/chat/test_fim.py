@@ -67,3 +67,18 @@ def test_the_prompt_fits_and_keeps_what_is_nearest_to_the_cursor(prefix, suffix,
     if prompt.is_cut:
         assert len(prompt.token_ids) == max_tokens
         assert "e" not in shown
+
+
+def test_what_is_written_follows_the_middle_mark():
+    prompt = lay_out(TOKENS, tokenize, prefix="a", suffix="c", written="b")
+    assert texts(prompt.token_ids) == "<6><1>a<2>c<3>b"
+
+
+def test_suffix_first_puts_what_is_written_behind_the_prefix():
+    prompt = lay_out(TOKENS, tokenize, prefix="a", suffix="c", written="b", order="spm")
+    assert texts(prompt.token_ids) == "<6><2>c<1>ab<3>"
+
+
+def test_of_what_is_written_the_end_is_kept():
+    prompt = lay_out(TOKENS, tokenize, prefix="a" * 9, suffix="c", written="bbbd", max_tokens=6)
+    assert texts(prompt.token_ids) == "<6><1><2><3>bd"

@@ -121,6 +121,7 @@ class Guesser:
             stop=("\n",),
             max_tokens=40,
             priority=Priority.FIM,
+            begins_with=plan.now.prompt.begins_with,
         )
         events = [event async for event in self._engine.submit(request)]
         return "".join(event.text for event in events if isinstance(event, TextDelta))

@@ -85,7 +85,12 @@ def _request(
 ) -> GenerationRequest:
     fim = served.is_fim(prompt.token_ids)
     level = asked.priority(first.max_tokens, data.service_tier, fim=fim)
-    return msgspec.structs.replace(first, prompt_token_ids=prompt.token_ids, priority=level)
+    return msgspec.structs.replace(
+        first,
+        prompt_token_ids=prompt.token_ids,
+        begins_with=prompt.begins_with,
+        priority=level,
+    )
 
 
 def _alternatives(data: CompletionRequest) -> int | None:

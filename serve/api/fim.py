@@ -13,7 +13,7 @@ from serve.api.access import request_id
 from serve.api.chat_answer import respond
 from serve.api.chat_schemas import ChatChunk, ChatCompletion, StreamOptions
 from serve.api.generation import submit
-from serve.api.prompts import fim_token_ids
+from serve.api.prompts import fim_prompt
 from serve.api.sampling import Sampling, to_params
 from serve.api.served import off_loop, served_by
 from serve.api.sse import EVENTS
@@ -40,11 +40,11 @@ async def fim_completions(
     served = served_by(request)
     limits = served.settings.limits
     before, after = data.prompt, data.suffix or ""
-    token_ids = await off_loop(
-        len(before) + len(after), lambda: fim_token_ids(served, before, after)
-    )
+    size = len(before) + len(after)
+    prompt = await off_loop(size, lambda: fim_prompt(served, before, after))
     asking = GenerationRequest(
-        prompt_token_ids=token_ids,
+        prompt_token_ids=prompt.token_ids,
+        begins_with=prompt.begins_with,
         sampling=to_params(data, served.sampling, limits),
         stop=asked.stop_strings(data.stop, limits),
         max_tokens=asked.max_tokens(data.max_tokens),

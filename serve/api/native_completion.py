@@ -95,6 +95,7 @@ async def _start(
     sampling = to_params(data, served.sampling, limits, logprobs=data.n_probs or None)
     first = GenerationRequest(
         prompt_token_ids=prompt.token_ids,
+        begins_with=prompt.begins_with,
         sampling=only(sampling, data.samplers) if data.samplers else sampling,
         stop=asked.stop_strings(data.stop, limits),
         max_tokens=limit,

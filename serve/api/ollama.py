@@ -35,7 +35,7 @@ from serve.api.ollama_schemas import (
     OllamaToolCall,
     OllamaTurn,
 )
-from serve.api.prompts import fim_token_ids
+from serve.api.prompts import Prompt, fim_prompt
 from serve.api.sampling import to_params
 from serve.api.served import OFF_LOOP_CHARS, Served, off_loop, served_by
 from serve.api.thinking import thinking_of, thinks
@@ -81,11 +81,20 @@ async def generate(
     if not data.prompt and not data.suffix:
         return loaded(served, _text, stream=data.stream)
     size = len(data.prompt or "") + len(data.suffix or "") + len(data.system or "")
-    token_ids = await off_loop(size, lambda: _read_prompt(served, data))
+    prompt = await off_loop(size, lambda: _read_prompt(served, data))
+    token_ids = prompt.token_ids
     fim = bool(data.suffix) or served.is_fim(token_ids)
     constraint = await constraint_of(served, _form(data), Choice(tools=[]), token_ids)
     name = request_id(request.scope)
-    generation = _start(served, data, token_ids, name, fim=fim, constraint=constraint)
+    generation = _start(
+        served,
+        data,
+        token_ids,
+        name,
+        fim=fim,
+        constraint=constraint,
+        begins_with=prompt.begins_with,
+    )
     reader = AnswerReader(None, None if _is_plain(served, data) else thinking_of(served, token_ids))
     return await respond(request, served, generation, _text, stream=data.stream, reader=reader)
 
@@ -122,6 +131,7 @@ def _start(
     *,
     fim: bool,
     constraint: Constraint | None,
+    begins_with: str = "",
 ) -> Generation:
     """Check and submit; every refusal happens before any header."""
     limits = served.settings.limits
@@ -137,6 +147,7 @@ def _start(
         priority=asked.priority(limit, None, fim=fim),
         request_id=name,
         constraint=constraint,
+        begins_with=begins_with,
     )
     [generation] = submit(served.engine, [asking])
     return generation
@@ -161,14 +172,15 @@ def _read_chat(served: Served, data: OllamaChatRequest) -> list[int]:
     return _render(served, data, completed, tools=data.tools)
 
 
-def _read_prompt(served: Served, data: OllamaGenerateRequest) -> list[int]:
-    prompt = data.prompt or ""
+def _read_prompt(served: Served, data: OllamaGenerateRequest) -> Prompt:
+    text = data.prompt or ""
     if data.suffix:
-        return fim_token_ids(served, prompt, data.suffix)
+        return fim_prompt(served, text, data.suffix)
     if _is_plain(served, data):
-        return served.tokenize_rendered(prompt)
+        return Prompt(text=text, token_ids=served.tokenize_rendered(text))
     system = [{"role": "system", "content": data.system}] if data.system else []
-    return _render(served, data, [*system, {"role": "user", "content": prompt}])
+    messages = [*system, {"role": "user", "content": text}]
+    return Prompt(text=text, token_ids=_render(served, data, messages))
 
 
 def _is_plain(served: Served, data: OllamaGenerateRequest) -> bool:

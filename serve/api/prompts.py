@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
-    """One prompt, as text for an echo and as the tokens that are read."""
+    """One prompt, as text for an echo and as the tokens that are read.
+
+    The answer has to begin with `begins_with`, which the text holds and the tokens do not.
+    """
 
     text: str
     token_ids: list[int]
+    begins_with: str = ""
 
 
 def read_prompts(
@@ -59,23 +63,21 @@ def _read(served: Served, prompt: str | list[int], suffix: str | None) -> Prompt
         check_ids(prompt, served.engine.model_info.n_vocab, param="prompt")
     text = prompt if isinstance(prompt, str) else served.engine.detokenize(prompt)
     if suffix:
-        token_ids = fim_token_ids(served, text, suffix)
-    elif isinstance(prompt, str):
-        token_ids = served.tokenize_rendered(text)
-    else:
-        token_ids = prompt
+        return fim_prompt(served, text, suffix)
+    token_ids = served.tokenize_rendered(text) if isinstance(prompt, str) else prompt
     if not token_ids:
         raise InvalidRequestError("the prompt is empty: no token to start from", param="prompt")
     return Prompt(text=text, token_ids=token_ids)
 
 
-def fim_token_ids(served: Served, prefix: str, suffix: str) -> list[int]:
-    """Return the whole fill-in-the-middle prompt; one beyond the context is the engine's to refuse.
+def fim_prompt(served: Served, prefix: str, suffix: str) -> Prompt:
+    """Lay a gap out whole; one beyond the context is the engine's to refuse.
 
     Raises:
         NoFimError: the model cannot fill in the middle.
     """
-    return served.gaps.token_ids(Gap(before=prefix, after=suffix))
+    laid = served.gaps.prompt(Gap(before=prefix, after=suffix))
+    return Prompt(text=prefix, token_ids=laid.token_ids, begins_with=laid.begins_with)
 
 
 def check_ids(token_ids: Sequence[int], n_vocab: int, *, param: str) -> None:

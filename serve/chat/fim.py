@@ -13,6 +13,7 @@ HTTP nor llama_cpp; the tokenizer is handed in.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 Tokenize = Callable[[str], list[int]]
 Order = Literal["psm", "spm"]
+
+# How the tokenizers of code models cut text before they merge: a letter's run takes one sign or
+# blank along, signs take one blank.
+_LAST_PIECE = re.compile(r"(?:[^\r\n\w]|_)?[^\W\d_]+\Z| ?(?:[^\s\w]|_)+\Z|[ \t]+\Z")
 
 _REPOSITORY = "repository\n"
 _CURRENT_FILE = "current\n"
@@ -59,10 +64,14 @@ def fim_tokens(info: ModelInfo) -> FimTokens:
 
 
 class FimPrompt(msgspec.Struct, frozen=True, kw_only=True):
-    """The prompt, and whether text around the cursor had to be left out."""
+    """The prompt, and whether text around the cursor had to be left out.
+
+    `begins_with` is the end of what is written, which the answer has to begin with.
+    """
 
     token_ids: list[int]
     is_cut: bool
+    begins_with: str = ""
 
 
 class ExtraFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +101,7 @@ def lay_out(
     Raises:
         NoFimError: the model cannot fill in the middle.
     """
+    written, begins_with = _whole_words(written) if order == "psm" else (written, "")
     if tokens.prefix is None or tokens.suffix is None or tokens.middle is None:
         raise NoFimError(
             "this model has no fill-in-the-middle tokens; serve a code model that has them, "
@@ -111,7 +121,20 @@ def lay_out(
         token_ids = [*context, *near[1], *near[0], *done, tokens.middle]
     else:
         token_ids = [*context, *near[0], *near[1], tokens.middle, *done]
-    return FimPrompt(token_ids=token_ids, is_cut=len(before) + len(after) < num_near)
+    return FimPrompt(
+        token_ids=token_ids,
+        is_cut=len(before) + len(after) < num_near,
+        begins_with=begins_with,
+    )
+
+
+def _whole_words(written: str) -> tuple[str, str]:
+    """Split off the end that is, or may become, a part of a longer token: a word, blanks, signs.
+
+    After half a token a model goes on badly; the answer begins with it instead.
+    """
+    match = _LAST_PIECE.search(written)
+    return (written, "") if match is None else (written[: match.start()], match.group())
 
 
 def _trim(before: list[int], after: list[int], room: int | None) -> tuple[list[int], list[int]]:

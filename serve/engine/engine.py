@@ -29,6 +29,7 @@ from serve.engine.errors import (
     QueueFullError,
 )
 from serve.engine.generation import Generation
+from serve.engine.healing import Healing, Spellings
 from serve.engine.identity import cache_identity
 from serve.engine.keeper import Keeper
 from serve.engine.lane import Lane
@@ -71,6 +72,7 @@ class Engine:
         self._model = model
         self._config = config
         self._vocabulary = model.vocabulary
+        self._spellings = Spellings(model.vocabulary.text_bytes, model.vocabulary.size)
         self._constraints = Constraints(model.vocabulary.constraint_tokenizer)
         n_general = max(model.info.n_slots - config.fim_slots, 1)
         limits = Limits(
@@ -166,8 +168,14 @@ class Engine:
             wake_worker=self._worker.wake,
         )
         drafter = self._drafter(sequence, constraint)
+        healing = Healing(self._spellings, request.begins_with) if request.begins_with else None
         lane = Lane(
-            generation, self._vocabulary, self.model_info.eog_token_ids, constraint, drafter
+            generation,
+            self._vocabulary,
+            self.model_info.eog_token_ids,
+            constraint,
+            drafter,
+            healing=healing,
         )
         self._reserve()
         try:
@@ -196,6 +204,8 @@ class Engine:
         return max(resident, stored.num_tokens if stored is not None else 0)
 
     def _checked(self, request: GenerationRequest) -> GenerationRequest:
+        if request.begins_with and request.constraint is not None:
+            request = self._unhealed(request)  # a constraint holds the answer alone
         prompt = request.prompt_token_ids or self._begin_of_text()
         self._check_token_ids(prompt)
         self._check_token_ids(request.prediction_token_ids)
@@ -211,6 +221,13 @@ class Engine:
         return msgspec.structs.replace(
             request, prompt_token_ids=prompt, adapters=mix, cache_scope=scope
         )
+
+    def _unhealed(self, request: GenerationRequest) -> GenerationRequest:
+        """Read the beginning of the answer as the end of the prompt."""
+        text = request.begins_with
+        more = self._vocabulary.tokenize(text, add_special=False, parse_special=False)
+        prompt = [*request.prompt_token_ids, *more]
+        return msgspec.structs.replace(request, prompt_token_ids=prompt, begins_with="")
 
     def _begin_of_text(self) -> tuple[int, ...]:
         info = self.model_info

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from serve.engine.constraint import ConstraintState
     from serve.engine.drafts import Drafter
     from serve.engine.generation import Generation
+    from serve.engine.healing import Healing
 
     Logits = npt.NDArray[np.float32]
 
@@ -53,8 +54,11 @@ class Lane:
         end_token_ids: frozenset[int],
         constraint: ConstraintState | None = None,
         drafter: Drafter | None = None,
+        *,
+        healing: Healing | None = None,
     ) -> None:
         request = generation.sequence.request
+        self._healing = healing
         self.drafter = drafter
         self.generation = generation
         self.sequence = generation.sequence
@@ -92,7 +96,9 @@ class Lane:
         if self.sequence.limit_reached():
             return FinishReason.LENGTH
         assert self._sampler is not None  # opened before it is planned
-        reason = self._take(self._sampler.sample(logits), logits)
+        healing = self._healing
+        offered = logits if healing is None or healing.is_over else healing.masked(logits)
+        reason = self._take(self._sampler.sample(offered), logits)
         return self._take_forced(self._sampler) if reason is None else reason
 
     def _take(self, token_id: int, logits: Logits | None = None) -> FinishReason | None:
@@ -105,7 +111,8 @@ class Lane:
             self._constraint.accept(token_id, self._vocabulary.token_bytes(token_id))
         if logits is not None:
             self._note_logprob(logits, token_id)
-        self._text += self._stream.push(self._vocabulary.text_bytes(token_id))
+        data = self._vocabulary.text_bytes(token_id)
+        self._text += self._stream.push(data if self._healing is None else self._healing.take(data))
         if self._stream.stop_text is not None or self._is_constraint_over():
             return FinishReason.STOP
         return FinishReason.LENGTH if self.sequence.limit_reached() else None

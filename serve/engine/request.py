@@ -76,6 +76,8 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     `max_tokens` None means: until the context is full. 0 reads the prompt and generates nothing.
     `stop` strings are never part of the text that comes out. `request_id` appears in logs.
     `cache_scope` is opaque: what was read for one scope is never reused for another.
+    `begins_with` is text that the answer has to begin with and that does not come out: half a word,
+    before which the prompt ends.
     `adapters` are added to the weights for this request alone; none is the base model.
     `prediction_token_ids` is what the answer is expected to be like; it makes a right guess faster
     and changes nothing else. `drafts` False computes one token after the other.
@@ -89,6 +91,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     ignore_eos: bool = False
     request_id: str = ""
     cache_scope: str = ""
+    begins_with: str = ""
     adapters: AdapterMix = ()
     constraint: Constraint | None = None
     prediction_token_ids: Sequence[int] = ()

@@ -39,9 +39,9 @@ def test_what_was_read_in_the_background_is_where_typing_goes_on(serving):
     infill(live, t_max_prompt_ms=500)
     live.engine.wait_for_requests(3)
     live.engine.wait_for_running(0)
-    infill(live, prompt="x", t_max_prompt_ms=500)
+    infill(live, prompt="1", t_max_prompt_ms=500)
     assert sent(live).startswith(f"<s><pre>{FILE}<suf>")
-    assert sent(live).endswith("<mid>x")
+    assert sent(live).endswith("<mid>1")
 
 
 def test_a_warm_up_has_no_wish(serving):
@@ -68,14 +68,14 @@ def test_a_configured_wish_holds_for_editors_that_send_none(serving):
 
 def test_the_plain_prompt_is_one_setting_away(serving):
     live = serving(Settings(fim=FimSettings(keep_split=False)))
-    infill(live, prompt="x")
-    assert sent(live) == f"<s><pre>{FILE}x<suf>\nend\nof file\n<mid>"
+    infill(live, prompt="1")
+    assert sent(live) == f"<s><pre>{FILE}1<suf>\nend\nof file\n<mid>"
 
 
 def test_suffix_first_is_one_setting_away(serving):
     live = serving(Settings(fim=FimSettings(order="spm")))
-    infill(live, prompt="x")
-    assert sent(live) == f"<s><suf>\nend\nof file\n<pre>{FILE}x<mid>"
+    infill(live, prompt="1")
+    assert sent(live) == f"<s><suf>\nend\nof file\n<pre>{FILE}1<mid>"
 
 
 def test_one_keys_window_never_shows_in_anothers_prompt(serving):
@@ -90,5 +90,6 @@ def test_one_keys_window_never_shows_in_anothers_prompt(serving):
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/fim/completions"])
 def test_other_routes_take_the_same_way(live, path):
     live.http.post(path, json={"prompt": FILE, "suffix": "\nend\n"})
-    live.http.post(path, json={"prompt": f"{FILE}typed", "suffix": "\nend\n"})
-    assert sent(live) == f"<s><pre>{FILE}<suf>\nend\n<mid>typed"
+    live.http.post(path, json={"prompt": f"{FILE}1 typed", "suffix": "\nend\n"})
+    assert sent(live) == f"<s><pre>{FILE}<suf>\nend\n<mid>1"
+    assert live.engine.requests[-1].begins_with == " typed"

@@ -17,7 +17,8 @@ def sent(live) -> str:
 
 def test_infill_lays_out_prefix_cursor_line_and_suffix(live):
     answer = infill(live, prompt="b", n_predict=8, id_slot=17, t_max_prompt_ms=500).json()
-    assert sent(live) == "<s><pre>a\n<suf>z<mid>b"
+    assert sent(live) == "<s><pre>a\n<suf>z<mid>"
+    assert live.engine.requests[0].begins_with == "b"
     assert live.engine.requests[0].priority is Priority.FIM
     assert answer["content"] == "Hello"
     assert (answer["stop"], answer["stop_type"], answer["truncated"]) == (True, "eos", False)

@@ -70,8 +70,27 @@ def test_the_prompt_fits_and_keeps_what_is_nearest_to_the_cursor(prefix, suffix,
 
 
 def test_what_is_written_follows_the_middle_mark():
-    prompt = lay_out(TOKENS, tokenize, prefix="a", suffix="c", written="b")
-    assert texts(prompt.token_ids) == "<6><1>a<2>c<3>b"
+    prompt = lay_out(TOKENS, tokenize, prefix="a", suffix="c", written="b1")
+    assert texts(prompt.token_ids) == "<6><1>a<2>c<3>b1"
+
+
+@pytest.mark.parametrize(
+    ("written", "kept", "begins_with"),
+    [
+        ("x = arg_s", "x = arg", "_s"),
+        ("x = ar", "x =", " ar"),
+        ("    ", "", "    "),
+        ("f(", "f", "("),
+        ("if a ==", "if a", " =="),
+        ("a\n", "a\n", ""),
+        ("x1", "x1", ""),
+        ("été", "", "été"),
+    ],
+)
+def test_an_end_that_may_be_half_a_token_begins_the_answer(written, kept, begins_with):
+    prompt = lay_out(TOKENS, str.split, prefix="a", suffix="c", written=written)
+    assert prompt.begins_with == begins_with
+    assert prompt.token_ids[-len(kept.split()) or len(prompt.token_ids) :] == kept.split()
 
 
 def test_suffix_first_puts_what_is_written_behind_the_prefix():
@@ -80,5 +99,5 @@ def test_suffix_first_puts_what_is_written_behind_the_prefix():
 
 
 def test_of_what_is_written_the_end_is_kept():
-    prompt = lay_out(TOKENS, tokenize, prefix="a" * 9, suffix="c", written="bbbd", max_tokens=6)
-    assert texts(prompt.token_ids) == "<6><1><2><3>bd"
+    prompt = lay_out(TOKENS, tokenize, prefix="a" * 9, suffix="c", written="bbb4", max_tokens=6)
+    assert texts(prompt.token_ids) == "<6><1><2><3>b4"

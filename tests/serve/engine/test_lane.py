@@ -7,6 +7,7 @@ import pytest
 
 from serve.engine.batch import Span
 from serve.engine.generation import Generation
+from serve.engine.healing import Healing, Spellings
 from serve.engine.lane import Lane
 from serve.engine.request import GenerationRequest, SamplingParams
 from serve.engine.sequence import Sequence
@@ -74,3 +75,19 @@ def test_the_same_seed_draws_the_same_tokens_with_and_without_a_draft():
 def test_a_draft_that_is_all_true_yields_one_token_more():
     lengths = {len(verified(seed, draft=(0,))) for seed in range(50)}
     assert lengths == {1, 2}
+
+
+def test_an_answer_begins_with_half_a_word_that_does_not_come_out():
+    request = GenerationRequest(
+        prompt_token_ids=[0], sampling=SamplingParams(temperature=0.0), begins_with="db"
+    )
+    sequence = Sequence(request, context_length=100, now=0.0)
+    generation = Generation(sequence, None, event_limit=100, wake_worker=lambda: None)
+    spellings = Spellings(Words.text_bytes, len(P))
+    lane = Lane(generation, Words(), frozenset(), healing=Healing(spellings, "db"))
+    lane.open()
+    for _ in range(3):
+        lane.advance(LOGITS)
+    lane.close()
+    assert sequence.token_ids[1:] == [3, 1, 0]
+    assert lane.take_delta().text == "a"

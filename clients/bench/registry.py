@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clients.bench import edits, workloads
+from clients.bench.keystrokes.replay import keystrokes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ WORKLOADS: dict[str, Callable[[Turn], Awaitable[Figures]]] = {
     "prefill": workloads.prefill,
     "mixed": workloads.mixed,
     "chat-replay": workloads.chat_replay,
+    "keystrokes": keystrokes,
     "edit": edits.edit,
     "unforeseen": edits.unforeseen,
 }

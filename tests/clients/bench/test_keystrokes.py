@@ -5,12 +5,17 @@ import json
 import random
 import threading
 
+import httpx
 import pytest
 
-from clients.bench.keystrokes import sessions
+from clients.async_client import AsyncClient
+from clients.bench.fim_routes import FimRoute
+from clients.bench.keystrokes import replay, sessions
 from clients.bench.keystrokes.record import ROOT, Oracle, with_gaps
 from clients.bench.keystrokes.scripts import SCRIPTS, Script, fill
-from clients.errors import UsageError
+from clients.bench.keystrokes.sessions import Keystroke
+from clients.bench.workloads import Sizes, Turn
+from clients.errors import ClientError, UsageError
 
 
 def test_the_package_holds_a_session_for_every_script_and_little_else():
@@ -66,3 +71,49 @@ def test_the_recording_server_notes_the_request_and_answers_with_what_comes_next
     oracle.server_close()
     assert answer == {"content": "urn 1"}
     assert [each.body["input_extra"] for each in oracle.keystrokes] == [[{}]]
+
+
+class Served(httpx.AsyncBaseTransport):
+    """Answers /infill and keeps what it was asked."""
+
+    def __init__(self):
+        self.bodies = []
+
+    async def handle_async_request(self, request):
+        assert request.url.path == "/infill"
+        self.bodies.append(json.loads(request.content))
+        return httpx.Response(200, json={"content": "x", "timings": {"prompt_n": 4}})
+
+
+def turn(transport, number=0):
+    client = AsyncClient("http://127.0.0.1:1", model="m", transport=transport)
+    return Turn(client=client, fim=FimRoute(kind="infill"), key=f"k.{number}.x", sizes=Sizes())
+
+
+async def test_a_replay_sends_the_session_and_counts_what_was_read(monkeypatch):
+    monkeypatch.setattr(replay, "pause_seconds", lambda _stroke, _following: 0.0)
+    served = Served()
+    figures = await replay.keystrokes(turn(served, number=3))
+    recorded = [each.body for each in sessions.load(sessions.names()[3])][: replay.NUM_REQUESTS]
+    assert [body["prompt"] for body in served.bodies] == [body["prompt"] for body in recorded]
+    assert {body["model"] for body in served.bodies} == {"m"}
+    assert not any("response_fields" in body for body in served.bodies)
+    assert figures["read_tokens"] == 4
+    assert figures["answer_p95_seconds"] >= figures["answer_p50_seconds"]
+
+
+async def test_a_server_without_the_route_fails_the_replay():
+    refusing = httpx.MockTransport(lambda _request: httpx.Response(404))
+    with pytest.raises(ClientError):
+        await replay.keystrokes(turn(refusing))
+
+
+def test_the_hand_waits_as_long_as_it_did_and_no_longer_than_a_while():
+    def stroke(at_seconds, n_predict=128):
+        return Keystroke(at_seconds=at_seconds, action="type", body={"n_predict": n_predict})
+
+    assert replay.pause_seconds(stroke(1.0), stroke(2.0)) == pytest.approx(0.6)
+    assert replay.pause_seconds(stroke(1.0, n_predict=0), stroke(2.0)) == pytest.approx(1.0)
+    assert replay.pause_seconds(stroke(1.0), stroke(1.2)) == 0
+    assert replay.pause_seconds(stroke(1.0), stroke(60.0)) == replay.MOST_PAUSE_SECONDS
+    assert replay.pause_seconds(stroke(1.0), None) == 0

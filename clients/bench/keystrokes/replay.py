@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from clients import calls, wire
 from clients.bench.keystrokes import sessions
 from clients.bench.summary import percentile
+from clients.bench.workloads import WorkloadError
 
 if TYPE_CHECKING:
     from clients.async_client import AsyncClient
@@ -29,8 +30,11 @@ async def keystrokes(turn: Turn) -> Figures:
     """Replay the beginning of a session; each round of a comparison takes another one.
 
     Raises:
-        ClientError: the server failed, or has no /infill.
+        WorkloadError: the server has no /infill, or the model cannot fill in the middle.
+        ClientError: the server failed.
     """
+    if turn.fim.kind != "infill":
+        raise WorkloadError("no /infill, which the sessions were recorded at")
     names = sessions.names()
     name = names[_round(turn.key) % len(names)]
     strokes = sessions.load(name)[:NUM_REQUESTS]

@@ -6,6 +6,7 @@ import random
 import threading
 
 import httpx
+import msgspec
 import pytest
 
 from clients.async_client import AsyncClient
@@ -14,7 +15,7 @@ from clients.bench.keystrokes import replay, sessions
 from clients.bench.keystrokes.record import ROOT, Oracle, with_gaps
 from clients.bench.keystrokes.scripts import SCRIPTS, Script, fill
 from clients.bench.keystrokes.sessions import Keystroke
-from clients.bench.workloads import Sizes, Turn
+from clients.bench.workloads import Sizes, Turn, WorkloadError
 from clients.errors import ClientError, UsageError
 
 
@@ -100,6 +101,12 @@ async def test_a_replay_sends_the_session_and_counts_what_was_read(monkeypatch):
     assert not any("response_fields" in body for body in served.bodies)
     assert figures["read_tokens"] == 4
     assert figures["answer_p95_seconds"] >= figures["answer_p50_seconds"]
+
+
+async def test_a_model_that_cannot_fill_in_the_middle_has_no_figures():
+    asked = msgspec.structs.replace(turn(Served()), fim=FimRoute(kind="plain"))
+    with pytest.raises(WorkloadError):
+        await replay.keystrokes(asked)
 
 
 async def test_a_server_without_the_route_fails_the_replay():

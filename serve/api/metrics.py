@@ -1,35 +1,45 @@
-"""Render the engine's counters as Prometheus text, with llama.cpp's names for those it has too.
+"""Render the engine's figures for Prometheus, with llama.cpp's names for those it has too.
 
-Source: Prometheus text exposition format 0.0.4.
+Counts nothing itself: a page is made from one snapshot.
 """
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+from prometheus_client.registry import Collector
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from prometheus_client import Metric
+
+    from serve.engine.histogram import HistogramStats
     from serve.engine.stats import EngineStats
+    from serve.engine.tuning import Tuning
 
 _COUNTERS = {
     "prompt_tokens": "Prompt tokens of finished requests.",
-    "cached_tokens": "Prompt tokens that were not read again.",
-    "cached_memory_tokens": "Of those, restored from the memory tier.",
-    "cached_disk_tokens": "Of those, restored from files.",
     "completion_tokens": "Tokens generated.",
     "num_steps": "Steps of the engine.",
     "decode_batches": "Decode calls that advanced running sequences.",
-    "decode_rows": "Rows of those calls.",
     "prefill_batches": "Decode calls that read prompts.",
-    "prefill_rows": "Rows of those calls.",
     "aborted_chunks": "Prefill chunks broken off for a more urgent request.",
+    "draft_tokens": "Tokens computed as guesses at the output.",
+    "accepted_tokens": "Of those, the ones that came true.",
     "preemptions": "Sequences sent back to the queue for want of cells.",
     "evictions": "Idle prefixes that left the KV cache for room.",
     "cache_memory_evictions": "Prefixes dropped from the memory tier.",
     "cache_disk_evictions": "Prefixes dropped from the files.",
     "decode_seconds": "Time inside the decode calls.",
     "rest_seconds": "Time of the steps outside the decode calls.",
-    "queue_seconds": "Time that finished requests waited for a seat.",
-    "first_token_seconds": "Time from arrival to first token, summed.",
 }
 _GAUGES = {
     "num_waiting": "Requests waiting for a seat.",
@@ -39,40 +49,104 @@ _GAUGES = {
     "cache_memory_bytes": "Prefixes in the memory tier.",
     "cache_disk_bytes": "Prefixes in files.",
 }
-_ALIASES = {
-    "llamacpp:prompt_tokens_total": ("counter", "prompt_tokens"),
-    "llamacpp:tokens_predicted_total": ("counter", "completion_tokens"),
-    "llamacpp:requests_processing": ("gauge", "num_running"),
-    "llamacpp:requests_deferred": ("gauge", "num_waiting"),
+_HISTOGRAMS = {
+    "queue_seconds": "Time from a request's arrival to its seat.",
+    "first_token_seconds": "Time from a request's arrival to its first token.",
+    "token_seconds": "Time from one token of an answer to the next.",
+    "step_decode_seconds": "Time of a step inside the decode calls.",
+    "step_rest_seconds": "Time of a step outside the decode calls.",
+    "decode_rows": "Rows of a decode call that advanced running sequences, drafts included.",
+    "prefill_rows": "Rows of a decode call that read prompts.",
 }
 
 
-def render(stats: EngineStats) -> str:
+def render(stats: EngineStats, tuning: Tuning | None = None) -> str:
     """Return the whole page."""
-    lines: list[str] = []
-    for field, text in _COUNTERS.items():
-        name = f"edgesmith_{field.removeprefix('num_')}_total"
-        lines += _metric(name, "counter", text, getattr(stats, field))
-    for field, text in _GAUGES.items():
-        name = f"edgesmith_{field.removeprefix('num_')}"
-        lines += _metric(name, "gauge", text, getattr(stats, field))
-    for name, (kind, field) in _ALIASES.items():
-        lines += _metric(name, kind, f"As edgesmith_{field}.", getattr(stats, field))
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Page(stats, tuning))
+    return generate_latest(registry).decode()
+
+
+class _Page(Collector):
+    """One snapshot, as the library wants it."""
+
+    def __init__(self, stats: EngineStats, tuning: Tuning | None) -> None:
+        self._stats = stats
+        self._tuning = tuning
+
+    def collect(self) -> Iterable[Metric]:
+        """Return every family."""
+        stats = self._stats
+        yield from _plain(stats)
+        yield _labelled("requests_finished", "Requests ended.", "reason", stats.requests_finished)
+        yield _labelled(
+            "cached_tokens", "Prompt tokens that were not read again.", "tier", _by_tier(stats)
+        )
+        for name, text in _HISTOGRAMS.items():
+            yield _histogram(name, text, getattr(stats.distributions, name))
+        yield from _llama_cpp(stats)
+        if self._tuning is not None:
+            yield from _measured(self._tuning)
+
+
+def _plain(stats: EngineStats) -> Iterator[Metric]:
+    for name, text in _COUNTERS.items():
+        title = f"edgesmith_{name.removeprefix('num_')}"
+        yield CounterMetricFamily(title, text, value=getattr(stats, name))
+    for name, text in _GAUGES.items():
+        title = f"edgesmith_{name.removeprefix('num_')}"
+        yield GaugeMetricFamily(title, text, value=getattr(stats, name))
+
+
+def _labelled(name: str, text: str, label: str, values: Mapping[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"edgesmith_{name}", text, labels=[label])
+    for value, count in sorted(values.items()):
+        family.add_metric([value], count)
+    return family
+
+
+def _by_tier(stats: EngineStats) -> dict[str, int]:
+    memory, disk = stats.cached_memory_tokens, stats.cached_disk_tokens
+    return {"cells": stats.cached_tokens - memory - disk, "memory": memory, "disk": disk}
+
+
+def _histogram(name: str, text: str, found: HistogramStats) -> HistogramMetricFamily:
+    bounds = [*map(str, found.bounds), "+Inf"]
+    buckets = list(zip(bounds, itertools.accumulate(found.counts), strict=True))
+    return HistogramMetricFamily(f"edgesmith_{name}", text, buckets=buckets, sum_value=found.total)
+
+
+def _llama_cpp(stats: EngineStats) -> Iterator[Metric]:
+    """Give dashboards made for llama.cpp's server the names they read."""
     num_calls = stats.decode_batches + stats.prefill_batches
     seats = stats.decode_rows / stats.decode_batches if stats.decode_batches else 0.0
-    lines += _metric("llamacpp:n_decode_total", "counter", "Calls of llama_decode.", num_calls)
-    lines += _metric(
-        "llamacpp:n_busy_slots_per_decode", "gauge", "Sequences advanced by a decode call.", seats
-    )
-    lines += _finished(stats.requests_finished)
-    return "\n".join(lines) + "\n"
+    counters = {
+        "prompt_tokens": ("As edgesmith_prompt_tokens.", stats.prompt_tokens),
+        "tokens_predicted": ("As edgesmith_completion_tokens.", stats.completion_tokens),
+        "n_decode": ("Calls of llama_decode.", num_calls),
+    }
+    gauges = {
+        "requests_processing": ("As edgesmith_running.", stats.num_running),
+        "requests_deferred": ("As edgesmith_waiting.", stats.num_waiting),
+        "n_busy_slots_per_decode": ("Sequences advanced by a decode call.", seats),
+    }
+    for name, (text, count) in counters.items():
+        yield CounterMetricFamily(f"llamacpp:{name}", text, value=count)
+    for name, (text, value) in gauges.items():
+        yield GaugeMetricFamily(f"llamacpp:{name}", text, value=value)
 
 
-def _metric(name: str, kind: str, text: str, value: float) -> list[str]:
-    return [f"# HELP {name} {text}", f"# TYPE {name} {kind}", f"{name} {value}"]
-
-
-def _finished(reasons: dict[str, int]) -> list[str]:
-    name = "edgesmith_requests_finished_total"
-    samples = [f'{name}{{reason="{reason}"}} {count}' for reason, count in sorted(reasons.items())]
-    return [f"# HELP {name} Requests ended, by reason.", f"# TYPE {name} counter", *samples]
+def _measured(tuning: Tuning) -> Iterator[Metric]:
+    """Show what was measured before the first request."""
+    threads = GaugeMetricFamily("edgesmith_threads", "Compute threads.", labels=["rows"])
+    threads.add_metric(["one"], tuning.threads)
+    threads.add_metric(["several"], tuning.threads_batch)
+    yield threads
+    for name, text, seconds in (
+        ("measured_row_seconds", "A call of so many rows with logits.", tuning.row_seconds),
+        ("measured_chunk_seconds", "A call of so many prompt rows.", tuning.chunk_seconds),
+    ):
+        family = GaugeMetricFamily(f"edgesmith_{name}", text, labels=["rows"])
+        for rows, taken in seconds.items():
+            family.add_metric([str(rows)], taken)
+        yield family

@@ -118,4 +118,5 @@ async def slots(request: Request[Any, Any, Any]) -> list[SlotState]:
 @get("/metrics", media_type=MediaType.TEXT)
 async def metrics(request: Request[Any, Any, Any]) -> str:
     """Render the engine's counters for Prometheus."""
-    return render(served_by(request).engine.stats())
+    engine = served_by(request).engine
+    return render(engine.stats(), engine.model_info.tuning)

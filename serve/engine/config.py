@@ -50,7 +50,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `load_mode`: mmap starts fastest and shares pages; read copies; mlock pins.
     `repack`: rearrange weights for the CPU at load: 1.3-1.6 times faster batches for more memory.
     `n_batch`: most rows of one decode call, so the longest prefill chunk. None is 256 on a CPU,
-    where chunks beyond 128 are no faster, and 2048 with layers on a GPU, which they fill; the
+    where chunks beyond 128 are no faster, and 512 with layers on a GPU, which they fill; the
     compute buffer grows with it.
     `drafts`: guess what comes next from a request's prediction, its prompt and its own output, and
     check several guesses in one call when that pays. Answers stay the same.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from serve.engine.memory import ContextPlan
 
 _GGML_TYPES = {"f16": 1, "q4_0": 2, "q8_0": 8}  # ggml.h `ggml_type`
-_CPU_BATCH, _GPU_BATCH = 256, 2048
+_CPU_BATCH, _GPU_BATCH = 256, 512
 _FLASH_ATTENTION = {False: 0, True: 1}  # llama.h `llama_flash_attn_type`
 
 

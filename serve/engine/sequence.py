@@ -55,6 +55,7 @@ class Sequence:
         self.served_at = now  # when it was last given rows; what aging counts from
         self.seated_at: float | None = None
         self.first_token_at: float | None = None
+        self.last_token_at: float | None = None
         self.finished_at: float | None = None
 
     def __repr__(self) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from serve.engine.histogram import ROWS, SECONDS, Histogram, HistogramStats
 from serve.engine.prefix_cache import Tier
 
 if TYPE_CHECKING:
@@ -35,10 +36,28 @@ class SlotStats(msgspec.Struct, frozen=True, kw_only=True):
     request_id: str = ""
 
 
+class Distributions(msgspec.Struct, frozen=True, kw_only=True):
+    """How figures spread, since the engine started.
+
+    Per request: `queue_seconds` to a seat, `first_token_seconds` from arrival. `token_seconds`:
+    from one token of an answer to the next; tokens that come together share their time. Per step
+    with work: `step_decode_seconds` inside llama_decode, `step_rest_seconds` outside it. Per call:
+    `decode_rows`, drafts included, and `prefill_rows`.
+    """
+
+    queue_seconds: HistogramStats
+    first_token_seconds: HistogramStats
+    token_seconds: HistogramStats
+    step_decode_seconds: HistogramStats
+    step_rest_seconds: HistogramStats
+    decode_rows: HistogramStats
+    prefill_rows: HistogramStats
+
+
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot. Counters grow since the engine started; `*_seconds` are sums.
 
-    `queue_seconds` is the time to a seat, `seated_seconds` from there to the end.
+    `seated_seconds` is the time from a seat to the end.
     `cached_tokens` were not read again; of those, `cached_memory_tokens` and `cached_disk_tokens`
     were restored from these tiers and the rest was still in the KV cache. `evictions` were of idle
     cells for want of room, `cache_memory_evictions` and `cache_disk_evictions` of stored prefixes.
@@ -73,10 +92,27 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     cache_disk_evictions: int
     decode_seconds: float
     rest_seconds: float
-    queue_seconds: float
     seated_seconds: float
-    first_token_seconds: float
+    distributions: Distributions
     seconds_per_prompt_row: float | None
+
+
+@dataclass(slots=True)
+class Spread:
+    """The worker's histograms; fields as in `Distributions`."""
+
+    queue_seconds: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    first_token_seconds: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    token_seconds: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    step_decode_seconds: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    step_rest_seconds: Histogram = field(default_factory=lambda: Histogram(SECONDS))
+    decode_rows: Histogram = field(default_factory=lambda: Histogram(ROWS))
+    prefill_rows: Histogram = field(default_factory=lambda: Histogram(ROWS))
+
+    def snapshot(self) -> Distributions:
+        """Copy all of them."""
+        names = Distributions.__struct_fields__
+        return Distributions(**{name: getattr(self, name).snapshot() for name in names})
 
 
 @dataclass(slots=True)
@@ -100,21 +136,41 @@ class Counters:
     evictions: int = 0
     decode_seconds: float = 0.0
     rest_seconds: float = 0.0
-    queue_seconds: float = 0.0
     seated_seconds: float = 0.0
-    first_token_seconds: float = 0.0
+    spread: Spread = field(default_factory=Spread)
 
     def as_dict(self) -> dict[str, Any]:
-        """Copy all sums, by name."""
+        """Copy all sums and distributions, by name."""
         sums = {name.name: getattr(self, name.name) for name in dataclasses.fields(self)}
-        return sums | {"requests_finished": dict(self.requests_finished)}
+        finished, spread = dict(self.requests_finished), sums.pop("spread")
+        return sums | {"requests_finished": finished, "distributions": spread.snapshot()}
+
+    def count_step(self, decode_seconds: float, rest_seconds: float) -> None:
+        """Count a step; those that computed nothing only add to the time outside."""
+        self.num_steps += 1
+        self.rest_seconds += rest_seconds
+        if decode_seconds:
+            self.spread.step_decode_seconds.observe(decode_seconds)
+            self.spread.step_rest_seconds.observe(rest_seconds)
+
+    def count_tokens(self, sequence: Sequence, num_tokens: int, now: float) -> None:
+        """Count tokens that were chosen together; notes their time in the sequence."""
+        if sequence.first_token_at is None:
+            sequence.first_token_at = now
+            self.spread.first_token_seconds.observe(now - sequence.queued_at)
+        else:
+            gap = now - (sequence.last_token_at or now)
+            self.spread.token_seconds.observe(gap / num_tokens, num_tokens)
+        sequence.last_token_at = now
 
     def count_batch(self, num_rows: int, *, is_prefill: bool) -> None:
         """Count the rows of a batch that was computed."""
         if is_prefill:
+            self.spread.prefill_rows.observe(num_rows)
             self.prefill_batches += 1
             self.prefill_rows += num_rows
         else:
+            self.spread.decode_rows.observe(num_rows)
             self.decode_batches += 1
             self.decode_rows += num_rows
 
@@ -130,10 +186,8 @@ class Counters:
         if sequence.seated_at is not None:
             self.prompt_tokens += sequence.num_prompt_tokens
             self._count_cached(sequence)
-            self.queue_seconds += sequence.seated_at - sequence.queued_at
+            self.spread.queue_seconds.observe(sequence.seated_at - sequence.queued_at)
             self.seated_seconds += (sequence.finished_at or 0.0) - sequence.seated_at
-        if sequence.first_token_at is not None:
-            self.first_token_seconds += sequence.first_token_at - sequence.queued_at
 
     def _count_cached(self, sequence: Sequence) -> None:
         self.cached_tokens += sequence.num_cached_tokens

@@ -126,9 +126,8 @@ class Worker:
         self._compute_chunk(plan)
         self._outbox.flush()
         self._keeper.tidy(self._clock())
-        self.counters.num_steps += 1
         inside = self.counters.decode_seconds - decoding
-        self.counters.rest_seconds += self._clock() - began - inside
+        self.counters.count_step(inside, self._clock() - began - inside)
 
     def _enter(self, lane: Lane) -> None:
         self._lanes[lane.sequence] = lane
@@ -249,8 +248,9 @@ class Worker:
         num_true, reason = lane.verify(span, first_row, self._model.logits)
         self._settle_draft(span, num_true)
         sequence.status = Status.DECODE
-        if sequence.first_token_at is None:
-            sequence.first_token_at = self._clock()
+        self.counters.count_tokens(
+            sequence, max(len(sequence.token_ids) - span.stop, 1), self._clock()
+        )
         if reason is not None:
             self._finish(sequence, reason)
             return

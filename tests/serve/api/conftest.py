@@ -26,7 +26,7 @@ from serve.engine.request import (
     TopLogprob,
 )
 from serve.engine.slots import common_prefix_length
-from serve.engine.stats import EngineStats, SlotStats
+from serve.engine.stats import EngineStats, SlotStats, Spread
 
 SPECIALS = {"<s>": 256, "<pre>": 257, "<suf>": 258, "<mid>": 259, "<rep>": 260, "<sep>": 261}
 TEMPLATE = (
@@ -186,6 +186,7 @@ class FakeEngine:
         return EngineStats(
             **zeros
             | {"slots": (slot,), "requests_finished": {"stop": 2}, "prompt_tokens": 7}
+            | {"distributions": Spread().snapshot()}
             | {"seconds_per_prompt_row": self.seconds_per_prompt_row}
         )
 

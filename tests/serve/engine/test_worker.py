@@ -388,3 +388,16 @@ def test_the_step_time_is_split_into_decode_and_the_rest(make_harness):
     num_batches = counters.decode_batches + counters.prefill_batches
     assert counters.decode_seconds == pytest.approx(0.5 * num_batches)
     assert counters.rest_seconds == pytest.approx(0)
+
+
+def test_waits_gaps_and_rows_are_counted_where_they_fall(make_harness):
+    harness = make_harness()
+    for prompt in ([1, 2, 3], [4, 5, 6]):
+        harness.submit(prompt, max_tokens=5, ignore_eos=True)
+    harness.run()
+    spread = harness.worker.counters.spread.snapshot()
+    assert sum(spread.queue_seconds.counts) == sum(spread.first_token_seconds.counts) == 2
+    assert sum(spread.token_seconds.counts) == 2 * 4
+    assert spread.token_seconds.total == pytest.approx(2 * 4 * 0.01)
+    assert spread.prefill_rows.total == 6
+    assert spread.decode_rows.total == harness.worker.counters.decode_rows

@@ -15,22 +15,25 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serve import artifacts, config, keys, tls, tune
+from serve import config, keys, lora_flag, tls, tune
 from serve.errors import ServeError
 from serve.listen import listen, url
+from serve.start import opened
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Iterator, Sequence
 
+    from serve.api.served import House
     from serve.config import Settings
-    from serve.engine.engine import Engine
 
 _EXAMPLES = """\
 examples:
   python -m serve                                   the best file of the newest quantize run
   python -m serve --model model.gguf --port 8081
   python -m serve --model runs/quantize/20261123T003000Z-0123abcd --context-length 16384
+  python -m serve --model base.gguf --lora style=style.gguf      chosen as model "style"
+  python -m serve --models ~/models                 every GGUF there, loaded when asked for
   python -m serve --host 0.0.0.0 --api-key-file keys.txt
   python -m serve --set sampling.temperature=0 --set engine.slots=2
   python -m serve tune --model model.gguf           measure this machine, thoroughly
@@ -38,6 +41,8 @@ examples:
 
 _FLAGS = {
     "model": "model.file",
+    "models": "models.folder",
+    "lora": "engine.adapters",
     "host": "server.host",
     "port": "server.port",
     "api_key_file": "access.api_key_file",
@@ -80,6 +85,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--model", metavar="FILE|RUN", help="a GGUF or a quantize run (default: the newest run)")
+    add("--models", metavar="FOLDER", help="serve every GGUF below it, loaded when asked for")
+    add(
+        "--lora",
+        action="append",
+        type=lora_flag.adapter,
+        metavar="NAME=FILE[:SCALE]",
+        help="a LoRA adapter that requests choose as their model; may be given again",
+    )
     add("--host", help="address to listen on (default: 127.0.0.1)")
     add("--port", type=int, help="port, 0 for a free one (default: 8080)")
     add("--config", type=Path, metavar="FILE", help="TOML file; see serve/config.py")
@@ -98,11 +111,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _settings(args: argparse.Namespace) -> Settings:
     given = {setting: getattr(args, flag) for flag, setting in _FLAGS.items()}
-    flags = [
-        f"{setting}={json.dumps(value)}" for setting, value in given.items() if value is not None
-    ]
+    flags = [f"{setting}={_toml(value)}" for setting, value in given.items() if value is not None]
     untuned = ["engine.tune=false"] if args.no_tune else []
     return config.load(args.config, [*args.set, *flags, *untuned])
+
+
+def _toml(value: Any) -> str:
+    """Spell a flag's value; a list holds tables that are spelled already."""
+    return f"[{', '.join(value)}]" if isinstance(value, list) else json.dumps(value)
 
 
 def _run(
@@ -111,52 +127,30 @@ def _run(
     sock: socket.socket,
     certificate: tls.Certificate | None,
 ) -> None:
-    choice = artifacts.choose(settings.model.file, os.environ)
-    print(f"model: {choice.path} ({choice.reason})", file=sys.stderr)
-    engine = _load(settings, choice.path)
-    try:
-        _serve(engine, settings, api_keys, sock, certificate)
-    finally:
-        engine.close()
-
-
-def _load(settings: Settings, model: Path) -> Engine:
-    from serve.engine.engine import Engine
-    from serve.engine.errors import EngineError
-
-    try:
-        return Engine.load(tune.with_folder(settings.engine, model), note=_say)
-    except EngineError as error:
-        raise ServeError(str(error)) from error
-
-
-def _serve(
-    engine: Engine,
-    settings: Settings,
-    api_keys: tuple[str, ...],
-    sock: socket.socket,
-    certificate: tls.Certificate | None,
-) -> None:
-    from serve.app import create_app
-    from serve.chat.errors import ChatError
+    from serve.app import create_app_of
     from serve.server import Server
 
-    try:
-        app = create_app(engine, settings, api_keys)
-    except ChatError as error:
-        raise ServeError(f"{error}; replace it with --set model.template_file=FILE") from error
-    grace = settings.server.shutdown_grace_seconds
-    server = Server(app, grace_seconds=grace, end_answers=engine.close, certificate=certificate)
-    print(_banner(engine, settings, sock), file=sys.stderr, flush=True)
-    server.run(sockets=[sock])
+    with opened(settings, os.environ, _say) as house:
+        server = Server(
+            create_app_of(house, settings, api_keys),
+            grace_seconds=settings.server.shutdown_grace_seconds,
+            end_answers=house.residents.close,
+            certificate=certificate,
+        )
+        print(_banner(house, settings, sock), file=sys.stderr, flush=True)
+        server.run(sockets=[sock])
 
 
-def _banner(engine: Engine, settings: Settings, sock: socket.socket) -> str:
-    info = engine.model_info
-    name = settings.model.alias or Path(info.path).stem
-    scheme = "https" if settings.access.tls_cert else "http"
+def _banner(house: House, settings: Settings, sock: socket.socket) -> str:
+    address = f"listening on {url(sock, 'https' if settings.access.tls_cert else 'http')}"
+    if settings.models.is_used:
+        budget = f"{house.residents.budget_bytes / 1e9:.1f} GB"
+        names = ", ".join(house.catalogue.names)
+        return f"{address} (models {names}; loaded when asked for, {budget} together)"
+    [resident] = house.residents.loaded()
+    info = resident.value.engine.model_info
     return (
-        f"listening on {url(sock, scheme)} (model {name}, context {info.context_length} tokens, "
+        f"{address} (model {resident.name}, context {info.context_length} tokens, "
         f"{info.n_slots} slots, {settings.engine.kv_type} KV cache, {info.threads} threads)"
     )
 

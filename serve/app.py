@@ -6,15 +6,15 @@ Knows no command line and starts nothing; whoever made the engine closes it.
 from __future__ import annotations
 
 import sys
-import time
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from litestar import Litestar, Request
 from litestar.datastructures import State
+from litestar.middleware import DefineMiddleware
 
 from serve.api import (
+    adapters,
     anthropic,
     chat,
     completions,
@@ -29,23 +29,18 @@ from serve.api import (
 )
 from serve.api.access import add_request_id, checks, cors, request_id
 from serve.api.errors import HANDLERS
-from serve.api.gaps import Gaps
 from serve.api.responses_store import ResponseStore
-from serve.api.sampling import defaults
-from serve.api.served import Served
-from serve.artifacts import measurements
-from serve.chat.capabilities import probe
-from serve.chat.template import ChatTemplate, from_metadata
-from serve.errors import ConfigError
+from serve.api.served import Leases
+from serve.house import of_engine
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from litestar.types import ControllerRouterHandler
 
+    from serve.api.served import House
     from serve.config import Settings
     from serve.engine.engine import Engine
-    from serve.engine.model_info import ModelInfo
 
 ROUTES: list[ControllerRouterHandler] = [
     chat.chat_completions,
@@ -53,6 +48,8 @@ ROUTES: list[ControllerRouterHandler] = [
     fim.fim_completions,
     models.list_models,
     models.get_model,
+    adapters.list_adapters,
+    adapters.set_scales,
     native_state.health,
     native_state.props,
     native_state.slots,
@@ -73,18 +70,22 @@ ROUTES: list[ControllerRouterHandler] = [
 
 
 def create_app(engine: Engine, settings: Settings, api_keys: Sequence[str] = ()) -> Litestar:
-    """Return the application; without `api_keys` everyone who reaches it may ask.
+    """Return the application of one model that is loaded already.
 
     Raises:
         ConfigError: the template file configured cannot be read.
         TemplateError: the chat template does not parse.
     """
-    served = serve_model(engine, settings)
+    return create_app_of(of_engine(engine, settings), settings, api_keys)
+
+
+def create_app_of(house: House, settings: Settings, api_keys: Sequence[str] = ()) -> Litestar:
+    """Return the application; without `api_keys` everyone who reaches it may ask."""
     kept = ResponseStore(settings.api.stored_responses, settings.api.stored_response_bytes)
     return Litestar(
         ROUTES,
-        state=State({"served": served, "responses": kept, "log_error": log_error}),
-        middleware=checks(settings, api_keys),
+        state=State({"house": house, "responses": kept, "log_error": log_error}),
+        middleware=[DefineMiddleware(Leases, house=house), *checks(settings, api_keys)],
         cors_config=cors(settings),
         before_send=[add_request_id],
         exception_handlers=HANDLERS,
@@ -94,36 +95,8 @@ def create_app(engine: Engine, settings: Settings, api_keys: Sequence[str] = ())
     )
 
 
-def serve_model(engine: Engine, settings: Settings) -> Served:
-    """Gather what the routes share."""
-    info = engine.model_info
-    path = Path(info.path)
-    template = _template(info, settings.model.template_file)
-    return Served(
-        engine=engine,
-        template=template,
-        capabilities=probe(template) if template else None,
-        model_id=settings.model.alias or path.stem,
-        created=int(time.time()),
-        sampling=defaults(info.metadata, settings.sampling),
-        settings=settings,
-        measurements=measurements(path),
-        gaps=Gaps(engine, settings.fim),
-    )
-
-
 def log_error(request: Request[Any, Any, Any], error: Exception) -> None:
     """Show on stderr what a client is not told: where it happened."""
     name = f"{request_id(request.scope)} {request.method} {request.url.path}"
     lines = "".join(traceback.format_exception(error))
     print(f"{name} failed\n{lines}", file=sys.stderr)
-
-
-def _template(info: ModelInfo, template_file: str | None) -> ChatTemplate | None:
-    special = {"bos_token": info.bos_token, "eos_token": info.eos_token}
-    if template_file is None:
-        return from_metadata(info.metadata, **special)
-    try:
-        return ChatTemplate(Path(template_file).expanduser().read_text("utf-8"), **special)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the chat template {template_file}: {error}") from error

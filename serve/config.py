@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import msgspec
 
 from serve.chat.anchors import Liberties
-from serve.engine.config import EngineConfig
+from serve.engine.config import AdapterConfig, EngineConfig
 from serve.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -52,6 +52,47 @@ class ModelSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     file: str | None = None
     alias: str | None = None
     template_file: str | None = None
+
+
+class ListedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One entry of `[[models.files]]`; what is left out is as for the others.
+
+    `name` is what clients ask for (default: the file's).
+    """
+
+    file: str
+    name: str | None = None
+    template_file: str | None = None
+    context_length: int | None = None
+    adapters: tuple[AdapterConfig, ...] = ()
+
+
+class ModelsSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """More models than one: each is loaded when a request first names it.
+
+    `folder` is searched for GGUFs, subfolders too; `files` are listed one by one. The default
+    model is that of [model], else the first listed, else the folder's first by name.
+    `budget_bytes`: what all loaded models may take together, files and contexts. None is three
+    quarters of the memory that is free at the start, so that the rest of the machine can breathe.
+    `keep_alive_seconds`: how long a model stays that nobody asks, unless its last request said
+    otherwise (`keep_alive`); below 0 for as long as there is room. Five minutes: a pause in
+    someone's work, not the night.
+    """
+
+    folder: str | None = None
+    files: tuple[ListedModel, ...] = ()
+    budget_bytes: int | None = None
+    keep_alive_seconds: float = 300.0
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        if self.budget_bytes is not None and self.budget_bytes <= 0:
+            raise ValueError(f"budget_bytes is {self.budget_bytes}; it must be above 0")
+
+    @property
+    def is_used(self) -> bool:
+        """Say whether there is anything beyond [model]."""
+        return self.folder is not None or bool(self.files)
 
 
 class EngineSettings(EngineConfig, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -139,6 +180,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     server: ServerSettings = ServerSettings()
     model: ModelSettings = ModelSettings()
+    models: ModelsSettings = ModelsSettings()
     engine: EngineSettings = EngineSettings()
     sampling: SamplingSettings = SamplingSettings()
     access: AccessSettings = AccessSettings()

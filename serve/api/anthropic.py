@@ -19,7 +19,7 @@ from serve.api.anthropic_schemas import (
 )
 from serve.api.chat_schemas import ChatRequest
 from serve.api.chat_tools import calling
-from serve.api.served import Served, served_by
+from serve.api.served import Served, serving
 from serve.api.sse import EVENTS
 from serve.api.thinking import thinking_of
 
@@ -29,7 +29,7 @@ async def messages(
     request: Request[Any, Any, Any], data: JSONBody[MessagesRequest]
 ) -> Response[MessageBody]:
     """Answer a conversation, at once or as a stream of events."""
-    served = served_by(request)
+    served = await serving(request, data.model)
     asking = _chat(served, data)
     token_ids = await chat.read(served, asking)
     [generation] = await chat.begin(served, asking, token_ids, request_id(request.scope))
@@ -47,7 +47,7 @@ async def count_tokens(
     request: Request[Any, Any, Any], data: JSONBody[CountRequest]
 ) -> Response[CountBody]:
     """Count the tokens of a prompt without answering it."""
-    served = served_by(request)
+    served = await serving(request, data.model)
     token_ids = await chat.read(served, _chat(served, data))
     return Response(CountBody(input_tokens=len(token_ids)))
 

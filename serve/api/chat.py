@@ -16,7 +16,7 @@ from serve.api.errors import InvalidRequestError
 from serve.api.generation import copies, submit
 from serve.api.prediction import Drafting, read_drafting
 from serve.api.sampling import to_params
-from serve.api.served import OFF_LOOP_CHARS, Served, off_loop, served_by
+from serve.api.served import OFF_LOOP_CHARS, Served, off_loop, serving
 from serve.api.sse import EVENTS
 from serve.api.thinking import thinking_of
 from serve.chat import prefill
@@ -31,7 +31,7 @@ async def chat_completions(
     request: Request[Any, Any, Any], data: JSONBody[ChatRequest]
 ) -> Response[ChatCompletion]:
     """Answer a conversation, at once or as a stream of events."""
-    served = served_by(request)
+    served = await serving(request, data.model)
     token_ids = await read(served, data)
     drafting = await read_drafting(served, data)
     generations = await begin(served, data, token_ids, request_id(request.scope), drafting)
@@ -92,7 +92,7 @@ async def begin(
         drafts=drafting.drafts,
         constraint=await constrain_chat(served, data, token_ids),
     )
-    return submit(served.engine, copies(first, n))
+    return submit(served, copies(first, n), data.lora)
 
 
 def _refuse(served: Served, data: ChatRequest) -> None:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from serve.api.adapters import LoraChoice
 from serve.api.prediction import Predicted
 from serve.api.usage import TimingsBody, Usage
 
@@ -52,6 +53,7 @@ class ChatRequest(Predicted, kw_only=True):
     reasoning_format: str | None = None
     service_tier: str | None = None
     ignore_eos: bool | None = None
+    lora: list[LoraChoice] | None = None
 
 
 class LogprobAlternative(msgspec.Struct, frozen=True, kw_only=True):

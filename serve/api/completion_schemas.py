@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from serve.api.adapters import LoraChoice
 from serve.api.chat_schemas import StreamOptions
 from serve.api.prediction import Predicted
 from serve.api.usage import TimingsBody, Usage
@@ -27,6 +28,7 @@ class CompletionRequest(Predicted, kw_only=True):
     logprobs: int | bool | None = None
     service_tier: str | None = None
     ignore_eos: bool | None = None
+    lora: list[LoraChoice] | None = None
 
 
 class CompletionLogprobs(msgspec.Struct, frozen=True, kw_only=True):

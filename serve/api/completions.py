@@ -21,7 +21,7 @@ from serve.api.generation import Outcome, collect_all, copies, merged, submit
 from serve.api.prediction import read_drafting
 from serve.api.prompts import Prompt, read_prompts
 from serve.api.sampling import to_params
-from serve.api.served import Served, off_loop, served_by
+from serve.api.served import Served, off_loop, serving
 from serve.api.sse import EVENTS, EventStream
 from serve.api.usage import timings, usage
 from serve.engine.engine import Generation
@@ -45,7 +45,7 @@ async def completions(
     request: Request[Any, Any, Any], data: JSONBody[CompletionRequest]
 ) -> Response[Completion]:
     """Continue one or more prompts, at once or as a stream of events."""
-    served = served_by(request)
+    served = await serving(request, data.model)
     job = await start(served, data, request_id(request.scope))
     if data.stream:
         return EventStream(_chunks(served, data, job), job.generations)
@@ -75,7 +75,7 @@ async def start(served: Served, data: CompletionRequest, name: str) -> Job:
         constraint=await constrain(served, data),
     )
     requests = [_request(served, data, first, prompt) for prompt in prompts]
-    generations = submit(served.engine, [each for one in requests for each in copies(one, n)])
+    generations = submit(served, [each for one in requests for each in copies(one, n)], data.lora)
     echoes = [prompt.text if data.echo else "" for prompt in prompts for _ in range(n)]
     return Job(generations=generations, n=n, echoes=echoes)
 

@@ -21,12 +21,16 @@ from litestar.exceptions import HTTPException, ValidationException
 
 from serve.chat.errors import ChatError
 from serve.engine.errors import (
+    ContextTooLargeError,
     EngineClosedError,
     EngineError,
     InvalidConstraintError,
     InvalidSamplingError,
+    ModelsBusyError,
+    ModelTooLargeError,
     PromptTooLongError,
     QueueFullError,
+    UnknownAdapterError,
 )
 
 
@@ -149,24 +153,31 @@ HANDLERS: dict[int | type[Exception], Callable[..., Response[Any]]] = {
 }
 
 
+_ENGINE_FAILURES: dict[type[EngineError], tuple[int, str | None, str | None]] = {
+    PromptTooLongError: (400, "context_length_exceeded", None),
+    QueueFullError: (429, "queue_full", None),
+    ModelsBusyError: (503, "models_busy", None),
+    ModelTooLargeError: (400, "model_too_large", "model"),
+    ContextTooLargeError: (400, "model_too_large", "model"),
+    UnknownAdapterError: (400, None, "lora"),
+    InvalidConstraintError: (400, None, None),
+    EngineClosedError: (503, "shutting_down", None),
+}
+"""Status, code and parameter; whatever is not listed is a 500."""
+
+
 def _engine_failure(error: EngineError) -> Failure:
-    match error:
-        case PromptTooLongError():
-            failure = _failure(400, str(error), code="context_length_exceeded")
-            counts = {"n_prompt_tokens": error.num_prompt_tokens, "n_ctx": error.context_length}
-            return msgspec.structs.replace(
-                failure, body=msgspec.structs.replace(failure.body, **counts)
-            )
-        case QueueFullError():
-            headers = {"Retry-After": str(error.retry_after_seconds)}
-            return _failure(429, str(error), code="queue_full", headers=headers)
-        case InvalidConstraintError():
-            return _failure(400, str(error))
-        case InvalidSamplingError():
-            return _failure(400, str(error), param=error.param)
-        case EngineClosedError():
-            return _failure(503, str(error), code="shutting_down", headers={"Retry-After": "5"})
-    return _failure(500, str(error), code="engine_error")
+    status, code, param = _ENGINE_FAILURES.get(type(error), (500, "engine_error", None))
+    if isinstance(error, InvalidSamplingError):
+        status, code, param = 400, None, error.param
+    seconds = getattr(error, "retry_after_seconds", None)
+    headers = {} if seconds is None else {"Retry-After": str(seconds)}
+    failure = _failure(status, str(error), param=param, code=code, headers=headers)
+    if isinstance(error, PromptTooLongError):
+        counts = {"n_prompt_tokens": error.num_prompt_tokens, "n_ctx": error.context_length}
+        body = msgspec.structs.replace(failure.body, **counts)
+        return msgspec.structs.replace(failure, body=body)
+    return failure
 
 
 def _http_failure(error: HTTPException) -> Failure:

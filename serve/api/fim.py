@@ -10,12 +10,13 @@ from litestar.params import JSONBody
 
 from serve.api import asked
 from serve.api.access import request_id
+from serve.api.adapters import LoraChoice
 from serve.api.chat_answer import respond
 from serve.api.chat_schemas import ChatChunk, ChatCompletion, StreamOptions
 from serve.api.generation import submit
 from serve.api.prompts import fim_prompt
 from serve.api.sampling import Sampling, to_params
-from serve.api.served import off_loop, served_by
+from serve.api.served import off_loop, serving
 from serve.api.sse import EVENTS
 from serve.engine.request import GenerationRequest, Priority
 
@@ -30,6 +31,7 @@ class FimRequest(Sampling, kw_only=True):
     stream_options: StreamOptions | None = None
     max_tokens: int | None = None
     stop: str | list[str] | None = None
+    lora: list[LoraChoice] | None = None
 
 
 @post(["/v1/fim/completions", "/fim/completions"], status_code=200, streams=(EVENTS, ChatChunk))
@@ -37,7 +39,7 @@ async def fim_completions(
     request: Request[Any, Any, Any], data: JSONBody[FimRequest]
 ) -> Response[ChatCompletion]:
     """Write what belongs between two pieces of text."""
-    served = served_by(request)
+    served = await serving(request, data.model)
     limits = served.settings.limits
     before, after = data.prompt, data.suffix or ""
     size = len(before) + len(after)
@@ -51,7 +53,7 @@ async def fim_completions(
         priority=Priority.FIM,
         request_id=request_id(request.scope),
     )
-    generations = submit(served.engine, [asking])
+    generations = submit(served, [asking], data.lora)
     return await respond(
         request, served, generations, stream=data.stream, stream_options=data.stream_options
     )

@@ -17,7 +17,7 @@ from serve.api.access import CACHE_SCOPE
 from serve.api.served import off_loop
 from serve.chat.fim import fim_tokens
 from serve.chat.fim_plan import FimPlanner
-from serve.engine.errors import EngineError
+from serve.engine.errors import EngineClosedError, EngineError
 from serve.engine.request import Finished, FinishReason, GenerationRequest, Priority
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Gaps:
         self._engine = engine
         self._liberties = liberties
         self._lock = threading.Lock()  # guards the readers
+        self._is_closed = False
         self._readers: OrderedDict[tuple[str, AdapterMix], Reader] = OrderedDict()
 
     async def lay_out(
@@ -133,8 +134,8 @@ class Gaps:
     ) -> None:
         await asyncio.sleep(self._liberties.pause_seconds)
         for way in ways:
-            laid = await asyncio.to_thread(self._lay, reader, way, max_tokens)
             try:
+                laid = await asyncio.to_thread(self._lay, reader, way, max_tokens)
                 is_read = await self._prefill(laid.prompt.token_ids, key)
             except EngineError as error:
                 logger.info("nothing is read in the background: %s", error)
@@ -145,7 +146,18 @@ class Gaps:
 
     def _lay(self, reader: Reader, way: Way, max_tokens: int) -> Laid:
         with reader.lock:
+            if self._is_closed:
+                raise EngineClosedError("the model was unloaded")
             return reader.planner.lay(way, max_tokens)
+
+    def close(self) -> None:
+        """Let what reads in the background end before the vocabulary goes; any thread."""
+        self._is_closed = True
+        with self._lock:
+            readers = list(self._readers.values())
+        for reader in readers:
+            with reader.lock:  # whoever has it still tokenizes
+                pass
 
     async def _prefill(self, token_ids: list[int], key: tuple[str, AdapterMix]) -> bool:
         scope, adapters = key

@@ -14,13 +14,16 @@ import msgspec
 from msgspec.structs import replace
 
 from serve.api.access import CACHE_SCOPE
+from serve.api.adapters import mix_of
 from serve.api.errors import GenerationFailedError
 from serve.engine.request import Event, Finished, FinishReason, TokenLogprob
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 
-    from serve.engine.engine import Engine, Generation
+    from serve.api.adapters import LoraChoice
+    from serve.api.served import Served
+    from serve.engine.engine import Generation
     from serve.engine.request import GenerationRequest
 
 _PENDING_EVENTS = 32
@@ -54,12 +57,16 @@ def copies(first: GenerationRequest, n: int) -> list[GenerationRequest]:
     return [replace(first, sampling=reseed(seed=seed + i)) for i in range(n)]
 
 
-def submit(engine: Engine, requests: Iterable[GenerationRequest]) -> list[Generation]:
-    """Submit all or none, each in the scope of the key it came with."""
-    scope = CACHE_SCOPE.get()
+def submit(
+    served: Served,
+    requests: Iterable[GenerationRequest],
+    lora: list[LoraChoice] | None = None,
+) -> list[Generation]:
+    """Submit all or none, each in the scope of the key it came with, with its adapters."""
+    own = partial(replace, cache_scope=CACHE_SCOPE.get(), adapters=mix_of(served, lora))
     generations: list[Generation] = []
     try:
-        generations.extend(engine.submit(replace(each, cache_scope=scope)) for each in requests)
+        generations.extend(served.engine.submit(own(each)) for each in requests)
     except BaseException:
         cancel(generations)
         raise

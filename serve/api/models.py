@@ -1,12 +1,20 @@
 """GET /v1/models: what is served, with what the file says of itself and what was measured."""
 
+import asyncio
+import logging
 from typing import Any, Literal
 
 import msgspec
 from litestar import Request, get
 from litestar.params import FromPath
 
-from serve.api.served import Served, require_model, served_by
+from serve.api.served import House, Served, find, house_of
+from serve.catalogue import Found
+from serve.chat.errors import TemplateError
+from serve.engine.errors import EngineError
+from serve.residents import State
+
+logger = logging.getLogger(__name__)
 
 
 class ModelMeta(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,20 +37,25 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One model. Editors read the context from `meta.n_ctx` or `max_model_len`."""
+    """One model. Editors read the context from `meta.n_ctx` or `max_model_len`.
+
+    `parent` is set for an adapter: the model it changes.
+    """
 
     id: str
     created: int
     max_model_len: int
     capabilities: list[str]
+    state: State
     meta: ModelMeta
     edgesmith: Provenance
     object: Literal["model"] = "model"
     owned_by: str = "llamacpp"
+    parent: str | None = None
 
 
 class ModelList(msgspec.Struct, frozen=True, kw_only=True):
-    """Every model; today there is one."""
+    """Every model and adapter, loaded or not."""
 
     data: list[ModelEntry]
     object: Literal["list"] = "list"
@@ -50,25 +63,40 @@ class ModelList(msgspec.Struct, frozen=True, kw_only=True):
 
 @get(["/v1/models", "/models"])
 async def list_models(request: Request[Any, Any, Any]) -> ModelList:
-    """List the models."""
-    return ModelList(data=[entry(served_by(request))])
+    """List the models and adapters; asking loads none."""
+    house = house_of(request)
+    listed = await asyncio.to_thread(described, house)
+    return ModelList(data=[entry(house, found, served) for found, served in listed])
 
 
 @get(["/v1/models/{model_id:str}", "/models/{model_id:str}"])
 async def get_model(request: Request[Any, Any, Any], model_id: FromPath[str]) -> ModelEntry:
+    """Describe one model or adapter."""
+    house = house_of(request)
+    found = find(house, model_id, exact=True)
+    return entry(house, found, await asyncio.to_thread(house.shown, found))
+
+
+def described(house: House) -> list[tuple[Found, Served]]:
+    """Describe all there is; a file that cannot be read is none. Reads files."""
+    listed = []
+    for found in house.catalogue.all():
+        try:
+            listed.append((found, house.shown(found)))
+        except (EngineError, TemplateError) as error:
+            logger.warning("%s is not listed: %s", found.spec.path, error)
+    return listed
+
+
+def entry(house: House, found: Found, served: Served) -> ModelEntry:
     """Describe one model."""
-    served = served_by(request)
-    require_model(served, model_id)
-    return entry(served)
-
-
-def entry(served: Served) -> ModelEntry:
-    """Describe the model served."""
     info = served.engine.model_info
     return ModelEntry(
-        id=served.model_id,
+        id=found.name,
         created=served.created,
         max_model_len=info.context_length,
+        state=house.residents.state(found.spec.name),
+        parent=None if found.mix is None else found.spec.name,
         capabilities=capabilities(served),
         edgesmith=provenance(served),
         meta=ModelMeta(

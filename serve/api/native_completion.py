@@ -10,6 +10,7 @@ from litestar.params import JSONBody
 
 from serve.api import asked
 from serve.api.access import request_id
+from serve.api.adapters import mix_of
 from serve.api.constraints import constrain
 from serve.api.cutoff import BoundedAnswer, Cutoff
 from serve.api.disconnect import unless_disconnected
@@ -27,7 +28,7 @@ from serve.api.prediction import Drafting, read_drafting
 from serve.api.prompts import check_ids
 from serve.api.response_fields import pick
 from serve.api.sampling import only, to_params
-from serve.api.served import Served, off_loop, served_by
+from serve.api.served import Served, off_loop, serving
 from serve.api.sse import EVENTS, EventStream
 from serve.api.usage import timings
 from serve.chat.anchors import Gap
@@ -46,10 +47,10 @@ async def completion(
     request: Request[Any, Any, Any], data: JSONBody[NativeCompletionRequest]
 ) -> Response[NativeAnswer]:
     """Continue a prompt."""
-    served = served_by(request)
+    served = await serving(request, data.model)
     token_ids = await off_loop(len(str(data.prompt)), lambda: _read_prompt(served, data.prompt))
     prompt = FimPrompt(token_ids=token_ids, is_cut=False)
-    return await _answer(request, data, prompt, fim=served.is_fim(token_ids))
+    return await _answer(request, served, data, prompt, fim=served.is_fim(token_ids))
 
 
 @post("/infill", status_code=200, streams=(EVENTS, NativePiece, NativeCompletion))
@@ -57,15 +58,19 @@ async def infill(
     request: Request[Any, Any, Any], data: JSONBody[InfillRequest]
 ) -> Response[NativeAnswer]:
     """Write what belongs at the cursor."""
-    served = served_by(request)
+    served = await serving(request, data.model)
     prompt = await _lay_out(served, data)
-    return await _answer(request, data, prompt, fim=True)
+    return await _answer(request, served, data, prompt, fim=True)
 
 
 async def _answer(
-    request: Request[Any, Any, Any], data: NativeRequest, prompt: FimPrompt, *, fim: bool
+    request: Request[Any, Any, Any],
+    served: Served,
+    data: NativeRequest,
+    prompt: FimPrompt,
+    *,
+    fim: bool,
 ) -> Response[Any]:
-    served = served_by(request)
     drafting = await read_drafting(served, data)
     answers = await _start(served, data, prompt, drafting, fim=fim, name=request_id(request.scope))
     if data.stream:
@@ -88,7 +93,6 @@ async def _start(
     name: str,
 ) -> list[BoundedAnswer]:
     """Check and submit; every refusal happens here, before any header."""
-    _refuse(data)
     limits = served.settings.limits
     n = asked.choices(data.n_cmpl, limits)
     limit = asked.max_tokens(data.n_predict)
@@ -108,15 +112,7 @@ async def _start(
     )
     seconds = data.t_max_predict_ms / 1000 if data.t_max_predict_ms > 0 else None
     cutoff = Cutoff(n_indent=data.n_indent, seconds=seconds)
-    return [BoundedAnswer(each, cutoff) for each in submit(served.engine, copies(first, n))]
-
-
-def _refuse(data: NativeRequest) -> None:
-    if any(adapter.get("scale", 1) for adapter in data.lora or []):
-        raise InvalidRequestError(
-            "no adapter is loaded; merge it with `python -m quantize` and serve the result",
-            param="lora",
-        )
+    return [BoundedAnswer(each, cutoff) for each in submit(served, copies(first, n), data.lora)]
 
 
 def _read_prompt(served: Served, prompt: str | list[str | int]) -> list[int]:
@@ -158,6 +154,7 @@ async def _lay_out(served: Served, data: InfillRequest) -> FimPrompt:
         max_tokens=context - (share if limit is None else min(max(limit, 1), share)),
         prompt_ms=None if limit == 0 else data.t_max_prompt_ms or None,
         has_wish=limit != 0,
+        adapters=mix_of(served, data.lora),
     )
 
 

@@ -1,10 +1,9 @@
 """llama.cpp's completion dialect as types. Fields a client sends beyond these are ignored."""
 
-from typing import Any
-
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from serve.api.adapters import LoraChoice
 from serve.api.prediction import Predicted
 from serve.api.usage import TimingsBody
 from serve.chat.fim import ExtraFile
@@ -32,7 +31,7 @@ class NativeRequest(Predicted, kw_only=True):
     cache_prompt: bool | None = None
     id_slot: int | None = None
     ignore_eos: bool | None = None
-    lora: list[dict[str, Any]] | None = None
+    lora: list[LoraChoice] | None = None
 
 
 class NativeCompletionRequest(NativeRequest, kw_only=True):

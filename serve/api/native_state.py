@@ -4,10 +4,11 @@ from typing import Any
 
 import msgspec
 from litestar import MediaType, Request, get
+from litestar.params import FromQuery
 
 from serve.api.metrics import render
 from serve.api.models import Provenance, provenance
-from serve.api.served import served_by
+from serve.api.served import Served, find, house_of, serving
 from serve.chat.capabilities import Capabilities
 from serve.engine.request import SamplingParams
 from serve.engine.tuning import Tuning
@@ -74,9 +75,9 @@ async def health() -> Health:
 
 
 @get("/props")
-async def props(request: Request[Any, Any, Any]) -> Props:
-    """Describe the model, its template and the defaults."""
-    served = served_by(request)
+async def props(request: Request[Any, Any, Any], model: FromQuery[str | None] = None) -> Props:
+    """Describe the model, its template and the defaults; it is loaded for that."""
+    served = await serving(request, model)
     info = served.engine.model_info
     return Props(
         default_generation_settings=GenerationSettings(
@@ -97,9 +98,14 @@ async def props(request: Request[Any, Any, Any]) -> Props:
 
 
 @get("/slots")
-async def slots(request: Request[Any, Any, Any]) -> list[SlotState]:
-    """Describe every seat; no prompt text is shown."""
-    engine = served_by(request).engine
+async def slots(
+    request: Request[Any, Any, Any], model: FromQuery[str | None] = None
+) -> list[SlotState]:
+    """Describe every seat of a loaded model; no prompt text is shown."""
+    served = _in_memory(request, model)
+    if served is None:
+        return []
+    engine = served.engine
     return [
         SlotState(
             id=slot.seq_id,
@@ -116,7 +122,18 @@ async def slots(request: Request[Any, Any, Any]) -> list[SlotState]:
 
 
 @get("/metrics", media_type=MediaType.TEXT)
-async def metrics(request: Request[Any, Any, Any]) -> str:
-    """Render the engine's counters for Prometheus."""
-    engine = served_by(request).engine
-    return render(engine.stats(), engine.model_info.tuning)
+async def metrics(request: Request[Any, Any, Any], model: FromQuery[str | None] = None) -> str:
+    """Render a loaded model's counters for Prometheus; without one there are none."""
+    served = _in_memory(request, model)
+    if served is None:
+        return ""
+    return render(served.engine.stats(), served.engine.model_info.tuning)
+
+
+def _in_memory(request: Request[Any, Any, Any], name: str | None) -> Served | None:
+    """Return the model named, else the default, else the one used last; asking loads none."""
+    house = house_of(request)
+    served = house.residents.peek(find(house, name).spec.name)
+    if served is None and not name:
+        served = next((each.value for each in house.residents.loaded()), None)
+    return served

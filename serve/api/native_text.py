@@ -11,7 +11,7 @@ from litestar.params import JSONBody
 
 from serve.api.chat_schemas import ChatMessage
 from serve.api.prompts import check_ids
-from serve.api.served import Served, off_loop, served_by
+from serve.api.served import Served, off_loop, serving
 from serve.chat import prefill
 from serve.chat.messages import for_template
 from serve.chat.tools import history
@@ -25,6 +25,7 @@ class TemplateRequest(msgspec.Struct, kw_only=True):
     tool_choice: str | dict[str, Any] | None = None
     add_generation_prompt: bool = True
     chat_template_kwargs: dict[str, Any] | None = None
+    model: str | None = None
 
 
 class Rendered(msgspec.Struct, frozen=True):
@@ -40,6 +41,7 @@ class TokenizeRequest(msgspec.Struct, kw_only=True):
     add_special: bool = False
     parse_special: bool = True
     with_pieces: bool = False
+    model: str | None = None
 
 
 class TokenPiece(msgspec.Struct, frozen=True):
@@ -59,6 +61,7 @@ class DetokenizeRequest(msgspec.Struct, kw_only=True):
     """Token ids to turn into text."""
 
     tokens: list[int]
+    model: str | None = None
 
 
 class Content(msgspec.Struct, frozen=True):
@@ -73,7 +76,7 @@ async def apply_template(
 ) -> Rendered:
     """Render messages as a chat request would."""
     messages = for_template([msgspec.to_builtins(message) for message in data.messages])
-    template = served_by(request).chat_template()
+    template = (await serving(request, data.model)).chat_template()
     complete = history.complete(messages, template)
     tools = None if data.tool_choice == "none" else data.tools
     variables = data.chat_template_kwargs
@@ -87,7 +90,7 @@ async def apply_template(
 @post("/tokenize", status_code=200)
 async def tokenize(request: Request[Any, Any, Any], data: JSONBody[TokenizeRequest]) -> Tokens:
     """Return the tokens of a text."""
-    served = served_by(request)
+    served = await serving(request, data.model)
     token_ids = await off_loop(
         len(data.content),
         lambda: served.engine.tokenize(
@@ -102,7 +105,7 @@ async def tokenize(request: Request[Any, Any, Any], data: JSONBody[TokenizeReque
 @post("/detokenize", status_code=200)
 async def detokenize(request: Request[Any, Any, Any], data: JSONBody[DetokenizeRequest]) -> Content:
     """Return the text of tokens."""
-    engine = served_by(request).engine
+    engine = (await serving(request, data.model)).engine
     check_ids(data.tokens, engine.model_info.n_vocab, param="tokens")
     return Content(engine.detokenize(data.tokens))
 

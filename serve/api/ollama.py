@@ -1,5 +1,6 @@
 """POST /api/chat, /api/generate and /api/embed: the part of Ollama's dialect that editors use."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,8 @@ from serve.api.chat_tools import calling_of, check_tools
 from serve.api.constraints import ANY_OBJECT, Form, from_schema
 from serve.api.errors import InvalidRequestError
 from serve.api.generation import submit
-from serve.api.ollama_answer import HANDLERS, MEDIA_TYPE, loaded, respond
+from serve.api.keep_alive import keep_seconds
+from serve.api.ollama_answer import HANDLERS, MEDIA_TYPE, Shape, loaded, respond
 from serve.api.ollama_schemas import (
     OllamaCalledFunction,
     OllamaChatPiece,
@@ -37,7 +39,7 @@ from serve.api.ollama_schemas import (
 )
 from serve.api.prompts import Prompt, fim_prompt
 from serve.api.sampling import to_params
-from serve.api.served import OFF_LOOP_CHARS, Served, off_loop, served_by
+from serve.api.served import OFF_LOOP_CHARS, Served, find, house_of, off_loop, serving
 from serve.api.thinking import thinking_of, thinks
 from serve.chat import prefill
 from serve.chat.messages import for_template
@@ -51,13 +53,12 @@ async def chat(
     request: Request[Any, Any, Any], data: JSONBody[OllamaChatRequest]
 ) -> Response[OllamaChatPiece]:
     """Answer a conversation, as lines of JSON unless `stream` is false."""
-    served = served_by(request)
+    if not data.messages:
+        return await _asked_for_model(request, data, _turn)
+    served = await serving(request, data.model, keep_seconds=keep_seconds(data.keep_alive))
     _refuse(served, data)
-    messages = data.messages or []
-    if not messages:
-        return loaded(served, _turn, stream=data.stream)
     _refuse_chat(served, data)
-    size = sum(len(each.content or "") for each in messages)
+    size = sum(len(each.content or "") for each in data.messages)
     size += OFF_LOOP_CHARS if data.tools else 0
     token_ids = await off_loop(size, lambda: _read_chat(served, data))
     tools = data.tools or []
@@ -75,11 +76,11 @@ async def generate(
     request: Request[Any, Any, Any], data: JSONBody[OllamaGenerateRequest]
 ) -> Response[OllamaTextPiece]:
     """Continue a prompt, or write what belongs between `prompt` and `suffix`."""
-    served = served_by(request)
+    if not data.prompt and not data.suffix:
+        return await _asked_for_model(request, data, _text)
+    served = await serving(request, data.model, keep_seconds=keep_seconds(data.keep_alive))
     _refuse(served, data)
     _refuse_generate(data)
-    if not data.prompt and not data.suffix:
-        return loaded(served, _text, stream=data.stream)
     size = len(data.prompt or "") + len(data.suffix or "") + len(data.system or "")
     prompt = await off_loop(size, lambda: _read_prompt(served, data))
     token_ids = prompt.token_ids
@@ -102,9 +103,10 @@ async def generate(
 @post(["/api/embed", "/api/embeddings"], status_code=200)
 async def embed(request: Request[Any, Any, Any]) -> None:
     """Refuse: the models served here generate text."""
+    served = await serving(request, None)
     raise InvalidRequestError(
-        f"{served_by(request).model_id} generates text and does not support embeddings; ask a "
-        "server with an embedding model"
+        f"{served.model_id} generates text and does not support embeddings; ask a server with an "
+        "embedding model"
     )
 
 
@@ -121,6 +123,21 @@ router = Router(
     ],
     exception_handlers=HANDLERS,
 )
+
+
+async def _asked_for_model(
+    request: Request[Any, Any, Any], data: OllamaRequest, shape: Shape
+) -> Response[Any]:
+    """Answer a request without a prompt: the model is loaded, or goes when it says so."""
+    house = house_of(request)
+    keep = keep_seconds(data.keep_alive)
+    if keep == 0 and not house.residents.is_fixed:
+        found = find(house, data.model)
+        house.residents.drop(found.spec.name)
+        served = await asyncio.to_thread(house.shown, found)
+        return loaded(served, shape, stream=data.stream, reason="unload")
+    served = await serving(request, data.model, keep_seconds=keep)
+    return loaded(served, shape, stream=data.stream, reason="load")
 
 
 def _start(
@@ -149,7 +166,7 @@ def _start(
         constraint=constraint,
         begins_with=begins_with,
     )
-    [generation] = submit(served.engine, [asking])
+    [generation] = submit(served, [asking])
     return generation
 
 

@@ -61,9 +61,9 @@ async def respond(
     return Response(_last(served, shape, outcome, reader.read_whole(outcome)))
 
 
-def loaded(served: Served, shape: Shape, *, stream: bool | None) -> Response[Any]:
-    """Answer a request that only asks for the model: it is there, always."""
-    piece = shape([], **_stamp(served), done=True, done_reason="load")
+def loaded(served: Served, shape: Shape, *, stream: bool | None, reason: str) -> Response[Any]:
+    """Answer a request that only asks for the model: it is there, or goes by its wish."""
+    piece = shape([], **_stamp(served), done=True, done_reason=reason)
     if stream is False:
         return Response(piece)
     return Response(_line(piece), media_type=MEDIA_TYPE)

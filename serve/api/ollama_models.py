@@ -1,5 +1,6 @@
 """GET /api/version, /api/tags, /api/ps and POST /api/show: what Ollama's clients ask beforehand."""
 
+import asyncio
 import math
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,15 +11,16 @@ from litestar import Request, get, post
 from litestar.params import JSONBody
 
 from serve.api.errors import InvalidRequestError
-from serve.api.served import Served, require_model, served_by
+from serve.api.models import described
+from serve.api.served import Served, find, house_of
 from serve.api.thinking import thinks
+from serve.residents import FOREVER
 
 DIALECT = "0.12.0+edgesmith"
 """The release of Ollama whose requests and answers these routes follow, which clients compare;
 the build part says who answers."""
 
 NEVER = "9999-12-31T23:59:59Z"
-_DEFAULT_TAG = ":latest"
 
 _FILE_TYPES = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K",
@@ -59,13 +61,16 @@ class Tag(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tags(msgspec.Struct, frozen=True):
-    """Every model; there is one."""
+    """Every model and adapter, loaded or not."""
 
     models: list[Tag]
 
 
 class RunningModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A model in memory: until the server stops. `context_length` is what one request may use."""
+    """A model in memory. `size` is with its context; `context_length` is for one request.
+
+    `expires_at` is when it goes unless someone asks: far away while someone uses it.
+    """
 
     name: str
     model: str
@@ -77,7 +82,7 @@ class RunningModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Running(msgspec.Struct, frozen=True):
-    """Every loaded model; there is one."""
+    """Every loaded model."""
 
     models: list[RunningModel]
 
@@ -109,42 +114,50 @@ async def version() -> Version:
 
 @get("/api/tags")
 async def tags(request: Request[Any, Any, Any]) -> Tags:
-    """List the models."""
-    served = served_by(request)
-    tag = Tag(
-        name=served.model_id,
-        model=served.model_id,
-        modified_at=_modified_at(served),
-        size=_size_bytes(served),
-        digest=_digest(served),
-        details=_details(served),
+    """List the models, loaded or not."""
+    listed = await asyncio.to_thread(described, house_of(request))
+    return Tags(
+        [
+            Tag(
+                name=found.name,
+                model=found.name,
+                modified_at=_modified_at(served),
+                size=_size_bytes(served),
+                digest=_digest(served),
+                details=_details(served),
+            )
+            for found, served in listed
+        ]
     )
-    return Tags([tag])
 
 
 @get("/api/ps")
 async def running(request: Request[Any, Any, Any]) -> Running:
-    """List the models in memory."""
-    served = served_by(request)
-    model = RunningModel(
-        name=served.model_id,
-        model=served.model_id,
-        size=served.engine.model_info.size_bytes,
-        digest=_digest(served),
-        details=_details(served),
-        context_length=served.engine.model_info.context_length,
+    """List the models in memory, the last used first."""
+    return Running(
+        [
+            RunningModel(
+                name=each.name,
+                model=each.name,
+                size=each.num_bytes or each.value.engine.model_info.size_bytes,
+                digest=_digest(each.value),
+                details=_details(each.value),
+                context_length=each.value.engine.model_info.context_length,
+                expires_at=NEVER if each.expires_at == FOREVER else _time(each.expires_at),
+            )
+            for each in house_of(request).residents.loaded()
+        ]
     )
-    return Running([model])
 
 
 @post("/api/show", status_code=200)
 async def show(request: Request[Any, Any, Any], data: JSONBody[ShowRequest]) -> Shown:
     """Describe one model; `<architecture>.context_length` is what one request may use here."""
-    served = served_by(request)
     name = data.model or data.name
     if not name:
         raise InvalidRequestError("model is missing", param="model")
-    require_model(served, name.removesuffix(_DEFAULT_TAG))
+    house = house_of(request)
+    served = await asyncio.to_thread(house.shown, find(house, name, exact=True))
     return Shown(
         license=served.engine.model_info.metadata.get("general.license", ""),
         modified_at=_modified_at(served),
@@ -236,4 +249,8 @@ def _size_bytes(served: Served) -> int:
 def _modified_at(served: Served) -> str:
     path = Path(served.engine.model_info.path)
     seconds = path.stat().st_mtime if path.is_file() else served.created
+    return _time(seconds)
+
+
+def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")

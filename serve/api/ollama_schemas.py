@@ -27,9 +27,10 @@ class OllamaOptions(Sampling, kw_only=True):
 
 
 class OllamaRequest(msgspec.Struct, kw_only=True):
-    """What chat and generate share. `model` is not checked: there is one, and it stays loaded.
+    """What chat and generate share. A stream is the default.
 
-    `keep_alive` is therefore taken and changes nothing. A stream is the default.
+    `keep_alive` is how long the model stays in memory afterwards, where there are several: seconds,
+    or text such as "5m"; 0 lets it go at once, below 0 keeps it.
     """
 
     model: str = ""

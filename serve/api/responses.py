@@ -23,7 +23,7 @@ from serve.api.responses_schemas import (
     ResponseRequest,
 )
 from serve.api.responses_store import Kept, ResponseStore
-from serve.api.served import served_by
+from serve.api.served import serving
 from serve.api.sse import EVENTS, AnswerStream
 from serve.api.thinking import thinking_of
 from serve.engine.engine import Generation
@@ -38,7 +38,7 @@ async def create(
     request: Request[Any, Any, Any], data: JSONBody[ResponseRequest]
 ) -> Response[ResponseBody]:
     """Answer a conversation, at once or as a stream of events."""
-    served, store = served_by(request), store_of(request)
+    served, store = await serving(request, data.model), store_of(request)
     _refuse(data)
     items = [*_earlier(store, data.previous_response_id), *input_items(data)]
     is_stored = data.store is not False and store.is_open

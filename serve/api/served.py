@@ -1,6 +1,7 @@
 """What the routes share: the engine, its chat template, its name and the limits.
 
-One value per model; routes find it in the application's state. Knows no dialect.
+One value per model. A route gets the one its request names with `serving`, which loads it if need
+be and keeps it in memory until the response is out. Knows no dialect.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from litestar import Request
+    from litestar.types import ASGIApp, Receive, Scope, Send
 
     from serve.api.gaps import Gaps
+    from serve.catalogue import Catalogue, Found, ModelSpec
     from serve.chat.capabilities import Capabilities
     from serve.chat.template import ChatTemplate
     from serve.config import Settings
+    from serve.engine.config import AdapterConfig
     from serve.engine.engine import Engine
-    from serve.engine.request import SamplingParams
+    from serve.engine.request import AdapterMix, SamplingParams
+    from serve.residents import Residents
 
 T = TypeVar("T")
 
@@ -34,7 +39,12 @@ stream on the event loop."""
 
 
 class Served(msgspec.Struct, frozen=True, kw_only=True):
-    """One model, ready to answer. `created` is in seconds since 1970."""
+    """One model, ready to answer. `created` is in seconds since 1970.
+
+    `adapter_scales`, one for each of `adapters`, hold for requests that choose none and are the one
+    thing here that changes. `named_mix` is set when the request named an adapter instead of the
+    model; `model_id` is then the adapter's name.
+    """
 
     engine: Engine
     template: ChatTemplate | None
@@ -45,6 +55,14 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     measurements: list[dict[str, Any]]
     gaps: Gaps
+    adapters: tuple[AdapterConfig, ...] = ()
+    adapter_scales: list[float] = []
+    named_mix: AdapterMix | None = None
+
+    def close(self) -> None:
+        """Close the engine, once nothing reads in the background."""
+        self.gaps.close()
+        self.engine.close()
 
     @property
     def fingerprint(self) -> str:
@@ -90,21 +108,87 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-def served_by(request: Request[Any, Any, Any]) -> Served:
-    """Return the model of this application."""
-    return cast("Served", request.app.state.served)
+class House(msgspec.Struct, frozen=True, kw_only=True):
+    """The models of this application: what can be asked for, and what is in memory.
+
+    `describe` says of a model that is not loaded what its file says.
+    """
+
+    catalogue: Catalogue
+    residents: Residents[Served]
+    describe: Callable[[ModelSpec], Served]
+
+    def shown(self, found: Found) -> Served:
+        """Describe what a name means, as it is loaded or as it would be.
+
+        Raises: EngineError when the file cannot be read.
+        """
+        served = self.residents.peek(found.spec.name) or self.describe(found.spec)
+        return msgspec.structs.replace(served, model_id=found.name, named_mix=found.mix)
 
 
-def require_model(served: Served, name: str) -> None:
-    """Refuse another model's name where the name is the question itself.
+class Leases:
+    """Middleware that gives back the models of a request once its response is out."""
+
+    def __init__(self, app: ASGIApp, house: House) -> None:
+        self._app = app
+        self._house = house
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand on, then release."""
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            for lease in scope.get("state", {}).pop(_LEASES, ()):
+                self._house.residents.release(lease.name, lease.keep_seconds)
+
+
+class _Lease(msgspec.Struct, frozen=True):
+    name: str
+    keep_seconds: float | None
+
+
+_LEASES = "leases"
+
+
+def house_of(request: Request[Any, Any, Any]) -> House:
+    """Return the models of this application."""
+    return cast("House", request.app.state.house)
+
+
+async def serving(
+    request: Request[Any, Any, Any], name: str | None, *, keep_seconds: float | None = None
+) -> Served:
+    """Return the model a request names, loaded, until its response is out.
+
+    `keep_seconds` is how long it may stay in memory afterwards, when the client says so.
 
     Raises:
-        ModelNotFoundError: the name is not the one served.
+        ModelNotFoundError: no model or adapter has the name.
+        EngineError: it cannot be loaded now, or at all.
     """
-    if name != served.model_id:
+    house = house_of(request)
+    found = find(house, name)
+    served = await house.residents.lease(found.spec.name)
+    request.scope["state"].setdefault(_LEASES, []).append(_Lease(found.spec.name, keep_seconds))
+    if found.mix is None:
+        return served
+    return msgspec.structs.replace(served, model_id=found.name, named_mix=found.mix)
+
+
+def find(house: House, name: str | None, *, exact: bool = False) -> Found:
+    """Return what a name means; see `Catalogue.find`.
+
+    Raises:
+        ModelNotFoundError: nothing, with the names there are.
+    """
+    found = house.catalogue.find(name, exact=exact)
+    if found is None:
+        names = ", ".join(repr(each) for each in house.catalogue.names)
         raise ModelNotFoundError(
-            f"the model {name!r} is not served here; {served.model_id!r} is", param="model"
+            f"the model {name!r} is not served here; {names} is", param="model"
         )
+    return found
 
 
 async def off_loop(size_chars: int, work: Callable[[], T]) -> T:

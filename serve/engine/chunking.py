@@ -5,6 +5,11 @@ Knows no sequences; seconds in, rows out.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 FIRST_CHUNK = 32  # before anything was measured
 MIN_CHUNK = 16  # smaller ones waste the kernels, and measure badly
 ROW_GROUP = 4  # repacked kernels take rows four at a time
@@ -19,6 +24,7 @@ class RowCosts:
     """Running means of what this machine needs for a prompt row and for a decode call."""
 
     def __init__(self) -> None:
+        self.others_compute: Callable[[], bool] = lambda: False  # rows of another model wait
         self.seconds_per_row: float | None = None
         self.decode_seconds = 0.0
         self.best_chunk: int | None = None
@@ -42,7 +48,8 @@ class RowCosts:
         """Return the rows of the next chunk, a multiple of four, at most `limit`."""
         if self.seconds_per_row is None:
             return min(FIRST_CHUNK, limit)
-        budget = SHARED_SECONDS - self.decode_seconds if others_wait else SOLO_SECONDS
+        is_shared = others_wait or self.others_compute()
+        budget = SHARED_SECONDS - self.decode_seconds if is_shared else SOLO_SECONDS
         limit = min(limit, self.best_chunk or limit)
         rows = int(budget / max(self.seconds_per_row, 1e-9))
         return max(min(rows, limit), MIN_CHUNK) // ROW_GROUP * ROW_GROUP

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence as Many
 
     from serve.engine.chunking import RowCosts
+    from serve.engine.compute import ComputeThread
     from serve.engine.constraint import ConstraintState
     from serve.engine.request import AdapterMix, Constraint, GenerationRequest
 
@@ -67,7 +68,13 @@ def _say_nothing(_text: str) -> None:
 class Engine:
     """A loaded model and its worker. Make it with `Engine.load`, end it with `close`."""
 
-    def __init__(self, model: Model, config: EngineConfig, costs: RowCosts) -> None:
+    def __init__(
+        self,
+        model: Model,
+        config: EngineConfig,
+        costs: RowCosts,
+        compute: ComputeThread | None = None,
+    ) -> None:
         self.model_info: ModelInfo = model.info
         self._model = model
         self._config = config
@@ -89,6 +96,8 @@ class Engine:
         can_trim = model.can_trim_restored
         disk = _open_disk_tier(config, model.info, can_trim=can_trim)
         self._cache = PrefixCache(_cache_bytes(config), can_trim=can_trim, disk=disk)
+        if compute is not None:
+            costs.others_compute = lambda: compute.is_busy
         self._scheduler = Scheduler(slots, costs, limits, self._cache)
         keeper = Keeper(model, slots, self._cache, config.cache_demote_seconds)
         speculation = Speculation(_decode_times(model.info), model.n_batch)
@@ -99,15 +108,22 @@ class Engine:
         self._is_closed = False
 
     @classmethod
-    def load(cls, config: EngineConfig, note: Callable[[str], None] = _say_nothing) -> Engine:
+    def load(
+        cls,
+        config: EngineConfig,
+        note: Callable[[str], None] = _say_nothing,
+        compute: ComputeThread | None = None,
+    ) -> Engine:
         """Load the model, wake it, start the worker; `note` is told what takes long.
+
+        `compute` is given where several engines share the machine.
 
         Blocks for a second or more. Raises: ModelLoadError, ContextTooLargeError,
         CacheFolderError, DecodeError.
         """
-        model = Model.load(config)
+        model = Model.load(config, compute)
         try:
-            engine = cls(model, config, wake(model, config, note))
+            engine = cls(model, config, wake(model, config, note), compute)
         except EngineError:
             model.close()
             raise

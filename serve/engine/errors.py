@@ -4,6 +4,8 @@ EngineError
 ├── ModelLoadError          the file is missing, not a GGUF, cut short, or of an unknown kind
 ├── AdapterLoadError        an adapter file is missing, no adapter, or of another model
 ├── ContextTooLargeError    the context asked for cannot be had: model limit or memory, with numbers
+├── ModelTooLargeError      a model takes more than the whole budget for resident models
+├── ModelsBusyError         there is no room for a model while others are in use
 ├── PromptTooLongError      prompt and context length, both as numbers
 ├── QueueFullError          the queue is at its bound; try again in `retry_after_seconds`
 ├── InvalidSamplingError    a sampling parameter out of range (what, value, limit)
@@ -34,6 +36,31 @@ class AdapterLoadError(EngineError):
 
 class ContextTooLargeError(EngineError):
     """The requested context is beyond the model or the memory; the message has the numbers."""
+
+
+class ModelTooLargeError(EngineError):
+    """The model will never fit."""
+
+    def __init__(self, name: str, num_bytes: int, budget_bytes: int) -> None:
+        """`num_bytes` is what it takes with its context."""
+        super().__init__(
+            f"{name} takes {_gigabytes(num_bytes)} with its context and all models together may "
+            f"take {_gigabytes(budget_bytes)}; lower engine.context_length or engine.slots, or "
+            "raise models.budget_bytes"
+        )
+
+
+class ModelsBusyError(EngineError):
+    """The model fits once others are done."""
+
+    retry_after_seconds = 5  # most answers are over by then
+
+    def __init__(self, name: str, num_bytes: int, budget_bytes: int, used_bytes: int) -> None:
+        """`used_bytes` is what models in use take now."""
+        super().__init__(
+            f"{name} takes {_gigabytes(num_bytes)}; models in use take {_gigabytes(used_bytes)} of "
+            f"{_gigabytes(budget_bytes)}; retry when they are done"
+        )
 
 
 class PromptTooLongError(EngineError):
@@ -87,6 +114,8 @@ class InvalidConstraintError(EngineError):
 class EngineClosedError(EngineError):
     """No more requests are taken."""
 
+    retry_after_seconds = 5  # by then a supervisor has restarted the server
+
 
 class CacheFolderError(EngineError):
     """The folder for stored prefixes cannot be used; the message names it and the remedy."""
@@ -98,3 +127,7 @@ class DamagedStateError(EngineError):
 
 class DecodeError(EngineError):
     """The library refused or failed a batch; the message has its return code."""
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB"

@@ -31,6 +31,9 @@ from serve.engine.model_info import (
 from serve.engine.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from serve.engine.compute import ComputeThread
     from serve.engine.config import EngineConfig
 
 Logits = npt.NDArray[np.float32]
@@ -48,8 +51,10 @@ class Model:
         handle: Any,
         context: Any,
         info: ModelInfo,
+        *,
         abort: native.AbortFlag,
         adapters: AdapterSet,
+        compute: ComputeThread | None,
     ) -> None:
         self._lib = native.library()
         self._model = handle
@@ -58,6 +63,7 @@ class Model:
         self.info = info
         self.abort = abort
         self.adapters = adapters
+        self._run: Callable[[Callable[[], int]], int] = compute.run if compute else _here
         self.n_batch: int = self._lib.llama_n_batch(context)
         self.vocabulary = Vocabulary(self._lib.llama_model_get_vocab(handle))
         self.can_trim = _can_trim(handle)
@@ -66,25 +72,30 @@ class Model:
         self._logits_type = ctypes.c_float * self.vocabulary.size
 
     @classmethod
-    def load(cls, config: EngineConfig) -> Model:
-        """Load weights and create a context that fits this machine.
+    def load(cls, config: EngineConfig, compute: ComputeThread | None = None) -> Model:
+        """Load weights and create a context that fits this machine; decode on `compute`, if any.
 
         Raises: ModelLoadError, AdapterLoadError, ContextTooLargeError.
         """
         path = Path(config.model)
-        _check_file(path)
+        check_file(path)
         free_bytes = machine.available_memory_bytes()
-        handle = _load_weights(config, path)
+        handle = load_weights(config, path)
         try:
             _check_kind(path, handle)
-            return cls._with_context(config, path, handle, free_bytes)
+            return cls._with_context(config, path, handle, free_bytes, compute)
         except BaseException:
             native.library().llama_model_free(handle)
             raise
 
     @classmethod
     def _with_context(
-        cls, config: EngineConfig, path: Path, handle: Any, free_bytes: int | None
+        cls,
+        config: EngineConfig,
+        path: Path,
+        handle: Any,
+        free_bytes: int | None,
+        compute: ComputeThread | None,
     ) -> Model:
         lib = native.library()
         metadata = read_metadata(handle)
@@ -111,7 +122,7 @@ class Model:
             kv_type=config.kv_type,
             threads=threads,
         )
-        return cls(handle, context, info, abort, adapters)
+        return cls(handle, context, info, abort=abort, adapters=adapters, compute=compute)
 
     def decode(self, batch: Batch) -> Outcome:
         """Compute one batch. Raises: DecodeError. Source: llama.h `llama_decode`."""
@@ -119,8 +130,8 @@ class Model:
         assert 0 < len(batch) <= self.n_batch  # invariant
         self.adapters.apply(self._context, batch.adapters)
         native.forget_complaints()
-        code = self._lib.llama_decode(self._context, self._rows.fill(batch))
-        self._lib.llama_synchronize(self._context)  # a GPU's work would go on, and cost nothing
+        rows = self._rows.fill(batch)
+        code = self._run(lambda: self._compute(rows))
         if code in {0, 1, 2}:
             return Outcome(code)
         raise DecodeError(f"llama_decode returned {code}: {native.complaints() or 'no reason'}")
@@ -128,6 +139,11 @@ class Model:
     def set_threads(self, threads: int, threads_batch: int) -> None:
         """Compute one row, and several, with so many threads. Source: `llama_set_n_threads`."""
         self._lib.llama_set_n_threads(self._context, threads, threads_batch)
+
+    def _compute(self, rows: Any) -> int:
+        code = self._lib.llama_decode(self._context, rows)
+        self._lib.llama_synchronize(self._context)  # a GPU's work would go on, and cost nothing
+        return int(code)
 
     def logits(self, row: int) -> Logits:
         """Return a view, `(n_vocab,) float32`, of a row's logits, valid until the next decode."""
@@ -236,6 +252,11 @@ class RowBuffers:
         return self._batch
 
 
+def _here(work: Callable[[], int]) -> int:
+    """Compute on the caller's thread."""
+    return work()
+
+
 def _pointer(array: npt.NDArray[Any], element: Any) -> Any:
     return ctypes.cast(array.ctypes.data, ctypes.POINTER(element))
 
@@ -246,8 +267,8 @@ def _can_trim(handle: Any) -> bool:
     return not (lib.llama_model_is_recurrent(handle) or lib.llama_model_is_hybrid(handle))
 
 
-def _check_file(path: Path) -> None:
-    """Refuse early, in words, what the library would refuse in its log."""
+def check_file(path: Path) -> None:
+    """Refuse early, in words, what the library would refuse in its log. Raises: ModelLoadError."""
     try:
         with path.open("rb") as file:
             magic = file.read(len(_MAGIC))
@@ -270,7 +291,8 @@ def _check_kind(path: Path, handle: Any) -> None:
         raise ModelLoadError(f"{path} is a diffusion model; only decoder models are served")
 
 
-def _load_weights(config: EngineConfig, path: Path) -> Any:
+def load_weights(config: EngineConfig, path: Path) -> Any:
+    """Return a loaded model. Raises: ModelLoadError."""
     lib = native.library()
     params = lib.llama_model_default_params()
     params.load_mode = _LOAD_MODES[config.load_mode]

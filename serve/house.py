@@ -1,0 +1,123 @@
+"""Makes the house of an application: its catalogue, and how its models come into memory.
+
+Knows neither routes nor the command line.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from serve.api.gaps import Gaps
+from serve.api.sampling import defaults
+from serve.api.served import House, Served
+from serve.artifacts import measurements
+from serve.catalogue import Catalogue, ModelSpec
+from serve.chat.capabilities import probe
+from serve.chat.template import ChatTemplate, from_metadata
+from serve.engine.errors import ContextTooLargeError
+from serve.engine.sizing import size
+from serve.errors import ConfigError
+from serve.residents import FOREVER, Residents
+
+if TYPE_CHECKING:
+    from serve.config import Settings
+    from serve.engine.compute import ComputeThread
+    from serve.engine.engine import Engine
+    from serve.engine.model_info import ModelInfo
+
+BUDGET_SHARE = 0.75  # of the free memory: see `ModelsSettings.budget_bytes`
+
+
+class NotLoaded:
+    """Stands where the engine of a model will be, and knows what its file says."""
+
+    def __init__(self, info: ModelInfo) -> None:
+        self.model_info = info
+
+
+def of_engine(engine: Engine, settings: Settings) -> House:
+    """Return a house of the one model that is loaded already.
+
+    Raises:
+        ConfigError: the template file configured cannot be read.
+        TemplateError: the chat template does not parse.
+    """
+    catalogue = Catalogue(settings, Path(engine.model_info.path))
+    spec = catalogue.default.spec
+    residents = Residents.of_one(spec.name, serve_model(engine, settings, spec))
+    return House(
+        catalogue=catalogue,
+        residents=residents,
+        describe=lambda _: residents.loaded()[0].value,
+    )
+
+
+def of_catalogue(
+    catalogue: Catalogue, settings: Settings, compute: ComputeThread, free_bytes: int | None
+) -> House:
+    """Return a house whose models are loaded when they are asked for; `free_bytes` is now's."""
+    budget = settings.models.budget_bytes or int((free_bytes or 0) * BUDGET_SHARE)
+    if not budget:
+        raise ConfigError("this system does not tell its free memory; set models.budget_bytes")
+    keep = settings.models.keep_alive_seconds
+
+    def open_model(name: str) -> Served:
+        from serve.engine.loading import load_engine
+
+        spec = catalogue.specs[name]
+        engine = load_engine(size(spec.engine, budget), compute)
+        return serve_model(engine, settings, spec)
+
+    def describe(spec: ModelSpec) -> Served:
+        stand_in = cast("Engine", NotLoaded(_info(spec, budget)))
+        return serve_model(stand_in, settings, spec)
+
+    residents = Residents(
+        open_model,
+        lambda name: size(catalogue.specs[name].engine, budget).num_bytes,
+        budget_bytes=budget,
+        keep_seconds=FOREVER if keep < 0 else keep,
+    )
+    return House(catalogue=catalogue, residents=residents, describe=describe)
+
+
+def _info(spec: ModelSpec, budget: int) -> ModelInfo:
+    """Return what the file says, also of a model that is too large to be loaded."""
+    try:
+        return size(spec.engine, budget).info
+    except ContextTooLargeError:
+        return size(spec.engine, None).info
+
+
+def serve_model(engine: Engine, settings: Settings, spec: ModelSpec) -> Served:
+    """Gather what the routes share about a model.
+
+    Raises: ConfigError, TemplateError.
+    """
+    info = engine.model_info
+    template = _template(info, spec.template_file)
+    return Served(
+        engine=engine,
+        template=template,
+        capabilities=probe(template) if template else None,
+        model_id=spec.name,
+        created=int(time.time()),
+        sampling=defaults(info.metadata, settings.sampling),
+        settings=settings,
+        measurements=measurements(Path(info.path)),
+        gaps=Gaps(engine, settings.fim),
+        adapters=spec.adapters,
+        adapter_scales=[0.0] * len(spec.adapters),
+    )
+
+
+def _template(info: ModelInfo, template_file: str | None) -> ChatTemplate | None:
+    special = {"bos_token": info.bos_token, "eos_token": info.eos_token}
+    if template_file is None:
+        return from_metadata(info.metadata, **special)
+    try:
+        return ChatTemplate(Path(template_file).expanduser().read_text("utf-8"), **special)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the chat template {template_file}: {error}") from error

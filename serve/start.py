@@ -1,0 +1,81 @@
+"""Opens what is to be served, and closes it in the end: one model now, or several when asked for.
+
+Knows neither sockets nor routes; heavy libraries are imported when something is opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from serve import artifacts, tune
+from serve.errors import ServeError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from serve.api.served import House
+    from serve.config import Settings
+    from serve.engine.engine import Engine
+
+    Note = Callable[[str], None]
+
+
+@contextlib.contextmanager
+def opened(settings: Settings, environment: Mapping[str, str], note: Note) -> Iterator[House]:
+    """Open the models of the settings; `note` is told what a person wants to know.
+
+    Raises: ServeError.
+    """
+    open_ = _several if settings.models.is_used else _one
+    with open_(settings, environment, note) as house:
+        yield house
+
+
+@contextlib.contextmanager
+def _one(settings: Settings, environment: Mapping[str, str], note: Note) -> Iterator[House]:
+    from serve.chat.errors import ChatError
+    from serve.house import of_engine
+
+    choice = artifacts.choose(settings.model.file, environment)
+    note(f"model: {choice.path} ({choice.reason})")
+    engine = _load(settings, choice.path, note)
+    try:
+        try:
+            house = of_engine(engine, settings)
+        except ChatError as error:
+            remedy = "replace it with --set model.template_file=FILE"
+            raise ServeError(f"{error}; {remedy}") from error
+        yield house
+    finally:
+        engine.close()
+
+
+@contextlib.contextmanager
+def _several(settings: Settings, environment: Mapping[str, str], _: Note) -> Iterator[House]:
+    from serve.catalogue import Catalogue
+    from serve.engine import machine
+    from serve.engine.compute import ComputeThread
+    from serve.house import of_catalogue
+
+    named = settings.model.file
+    first = None if named is None else artifacts.choose(named, environment).path
+    catalogue = Catalogue(settings, first)
+    compute = ComputeThread()
+    house = of_catalogue(catalogue, settings, compute, machine.available_memory_bytes())
+    try:
+        yield house
+    finally:
+        house.residents.close()
+        compute.close()
+
+
+def _load(settings: Settings, model: Path, note: Note) -> Engine:
+    from serve.engine.engine import Engine
+    from serve.engine.errors import EngineError
+
+    try:
+        return Engine.load(tune.with_folder(settings.engine, model), note=note)
+    except EngineError as error:
+        raise ServeError(str(error)) from error

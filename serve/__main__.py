@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serve import config, keys, lora_flag, tls, tune
+from serve import config, keys, lora_flag, purge, tls, tune
 from serve.errors import ServeError
 from serve.listen import listen, url
 from serve.start import opened
@@ -37,6 +37,7 @@ examples:
   python -m serve --host 0.0.0.0 --api-key-file keys.txt
   python -m serve --set sampling.temperature=0 --set engine.slots=2
   python -m serve tune --model model.gguf           measure this machine, thoroughly
+  python -m serve purge                             delete the prompts kept over restarts
 """
 
 _FLAGS = {
@@ -63,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if words[:1] == ["tune"]:
             return tune.main(words[1:])
+        if words[:1] == ["purge"]:
+            return purge.main(words[1:])
         args = _parser().parse_args(words)
         settings = _settings(args)
         api_keys = keys.api_keys(settings, os.environ)
@@ -104,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--kv-type", choices=("f16", "q8_0", "q4_0"), help="KV cache type (default: f16)")
     add("--threads", type=int, metavar="N", help="compute threads (default: physical cores)")
     add("--no-tune", action="store_true", help="measure nothing at a model's first start")
+    add("--no-disk-cache", action="store_true", help="keep no prompts over restarts")
     add("--n-gpu-layers", type=int, metavar="N", help="layers on the GPU (default: all that can)")
     add("--set", action="append", default=[], metavar="A.B=V", help="override one setting")
     return parser
@@ -113,7 +117,8 @@ def _settings(args: argparse.Namespace) -> Settings:
     given = {setting: getattr(args, flag) for flag, setting in _FLAGS.items()}
     flags = [f"{setting}={_toml(value)}" for setting, value in given.items() if value is not None]
     untuned = ["engine.tune=false"] if args.no_tune else []
-    return config.load(args.config, [*args.set, *flags, *untuned])
+    unkept = ["engine.cache_disk_bytes=0"] if args.no_disk_cache else []
+    return config.load(args.config, [*args.set, *flags, *untuned, *unkept])
 
 
 def _toml(value: Any) -> str:

@@ -8,15 +8,15 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from serve import artifacts, tune
+from serve import artifacts, purge, tune
 from serve.errors import ServeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from pathlib import Path
 
     from serve.api.served import House
     from serve.config import Settings
+    from serve.engine.config import EngineConfig
     from serve.engine.engine import Engine
 
     Note = Callable[[str], None]
@@ -40,7 +40,8 @@ def _one(settings: Settings, environment: Mapping[str, str], note: Note) -> Iter
 
     choice = artifacts.choose(settings.model.file, environment)
     note(f"model: {choice.path} ({choice.reason})")
-    engine = _load(settings, choice.path, note)
+    config = purge.with_cache_folder(tune.with_folder(settings.engine, choice.path), environment)
+    engine = _load(config, note)
     try:
         try:
             house = of_engine(engine, settings)
@@ -71,11 +72,11 @@ def _several(settings: Settings, environment: Mapping[str, str], _: Note) -> Ite
         compute.close()
 
 
-def _load(settings: Settings, model: Path, note: Note) -> Engine:
+def _load(config: EngineConfig, note: Note) -> Engine:
     from serve.engine.engine import Engine
     from serve.engine.errors import EngineError
 
     try:
-        return Engine.load(tune.with_folder(settings.engine, model), note=note)
+        return Engine.load(config, note=note)
     except EngineError as error:
         raise ServeError(str(error)) from error

@@ -63,7 +63,9 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     `cache_demote_seconds`: a prefix nobody uses leaves the KV cache after this long, the pause
     between two keystrokes, since it slows every step of the others while it stays.
     `cache_folder`: where prefixes outlive the process, in files that only their owner may read.
-    None writes none: what was typed can be read out of such a file, so leaving one is a choice.
+    None writes none. `python -m serve` chooses the user's cache, so that a restart loses nothing:
+    what was typed can be read out of such files, as out of an editor's history. `--no-disk-cache`
+    turns it off, `python -m serve purge` deletes them.
     `tuning_folder`: where figures measured on this machine are kept: threads, and what rows cost.
     A model that has none there is measured when it is loaded, for some seconds. None measures
     nothing.

@@ -21,9 +21,18 @@ pytestmark = pytest.mark.weights
 @contextmanager
 def serving(model: Path) -> Iterator[str]:
     """Run the server on a free port; yield its base URL."""
-    command = [sys.executable, "-m", "serve", "--model", str(model), "--port", "0"]
+    command = [
+        sys.executable,
+        "-m",
+        "serve",
+        "--model",
+        str(model),
+        "--port",
+        "0",
+        "--no-disk-cache",
+    ]
     with subprocess.Popen(
-        [*command, "--context-length", "1024"],
+        [*command, "--context-length", "1024", "--no-disk-cache"],
         cwd=REPOSITORY,
         stderr=subprocess.PIPE,
         text=True,

@@ -84,7 +84,7 @@ class Server:
 
     def __init__(self, model, *arguments):
         command = [sys.executable, "-m", "serve", "--model", str(model), "--port", "0", "--no-tune"]
-        command += arguments
+        command += ["--no-disk-cache", *arguments]
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self.lines = []
         for line in self.process.stderr:

@@ -96,11 +96,25 @@ async def test_a_replay_sends_the_session_and_counts_what_was_read(monkeypatch):
     served = Served()
     figures = await replay.keystrokes(turn(served, number=3))
     recorded = [each.body for each in sessions.load(sessions.names()[3])][: replay.NUM_REQUESTS]
-    assert [body["prompt"] for body in served.bodies] == [body["prompt"] for body in recorded]
+    assert [body["t_max_predict_ms"] for body in served.bodies] == [
+        body["t_max_predict_ms"] for body in recorded
+    ]
     assert {body["model"] for body in served.bodies} == {"m"}
     assert not any("response_fields" in body for body in served.bodies)
     assert figures["read_tokens"] == 4
     assert figures["answer_p95_seconds"] >= figures["answer_p50_seconds"]
+
+
+async def test_no_cache_knows_the_text_of_a_replay(monkeypatch):
+    monkeypatch.setattr(replay, "pause_seconds", lambda _stroke, _following: 0.0)
+    prefixes = []
+    for key in ("one.0.x", "two.0.x"):
+        served = Served()
+        await replay.keystrokes(msgspec.structs.replace(turn(served), key=key))
+        prefixes.append(served.bodies[0]["input_prefix"])
+    different = next(at for at, pair in enumerate(zip(*prefixes, strict=False)) if len({*pair}) > 1)
+    assert different < len(prefixes[0]) / 4
+    assert abs(len(prefixes[0]) - len(prefixes[1])) == 0
 
 
 async def test_a_model_that_cannot_fill_in_the_middle_has_no_figures():

@@ -1,6 +1,7 @@
 """Quantize, verify, measure and recommend from the command line."""
 
 import argparse
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +16,18 @@ examples:
   python -m quantize --types f16,q8_0,q4_k_m
   python -m quantize --from models/MyModel-HF --set measure.scored_tokens=2048
   python -m quantize --from model.gguf --types q4_k_m
+  python -m quantize --types f16 --target-size 700M   the best file of that size
   python -m quantize verify runs/quantize/RUN
   python -m quantize recommend runs/quantize/RUN --ram 4G --context 8192
 
 The run directory is printed on stdout. An interrupted command, given again, resumes.
 """
+_FLAGS = {
+    "imatrix": "imatrix.source",
+    "target_size": "budget.target_size",
+    "target_bpw": "budget.target_bpw",
+}
+"""Flags that stand for a configuration key."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,8 +110,9 @@ def _types(_options: argparse.Namespace) -> int:
 
 def _config(options: argparse.Namespace) -> QuantizeConfig:
     overrides = list(options.set)
-    if getattr(options, "imatrix", None):
-        overrides.append(f"imatrix.source={options.imatrix}")
+    for flag, key in _FLAGS.items():
+        if (value := getattr(options, flag, None)) is not None:
+            overrides.append(f"{key}={json.dumps(value)}")
     return load_config(options.config, overrides, getattr(options, "types", None))
 
 
@@ -141,6 +150,15 @@ def _add_quantize(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--types", metavar="LIST", help="comma-separated quant types; `types` lists them"
+    )
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument(
+        "--target-size",
+        metavar="SIZE",
+        help="also make the best file of at most this size, such as 700M, a type for each tensor",
+    )
+    budget.add_argument(
+        "--target-bpw", type=float, metavar="BITS", help="the same as bits per weight"
     )
     parser.add_argument(
         "--imatrix",

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import msgspec
 
-from quantize import hf_folder
+from quantize import budget_artifact, hf_folder
 from quantize.adapter import Adapter, read_adapter
+from quantize.budget_search import Found
 from quantize.config import QuantizeConfig
 from quantize.convert import convert_to_f16, require_space
 from quantize.digest import sha256_pairs
@@ -18,12 +19,12 @@ from quantize.errors import SourceError
 from quantize.ggml_types import by_name
 from quantize.gguf_header import read_header
 from quantize.imatrix_artifact import FILE as IMATRIX
-from quantize.imatrix_artifact import UsedImatrix, provide
+from quantize.imatrix_artifact import UsedImatrix, examples, provide
 from quantize.llama_quantize import TypeChoice, planned, quantize_file
 from quantize.merge import merge
 from quantize.metadata import Provenance, write_with_keys
 from quantize.progress import Steps
-from quantize.quant_types import QuantType, name_of
+from quantize.quant_types import QuantType, name_of, resolve
 from quantize.resume import Ledger
 from quantize.run import OutputRecord, say
 from quantize.source import Source, folder_files
@@ -63,7 +64,8 @@ class Builder:
         held = read_header(reference).text("edgesmith.quant.type")
         others = [entry for entry in types if entry.name != held]
         self._announce(reference, others)
-        if any(entry.uses_imatrix for entry in others):
+        budget = self.config.budget
+        if budget.is_asked or any(entry.uses_imatrix for entry in others):
             self.imatrix = provide(
                 self.run,
                 reference,
@@ -72,7 +74,15 @@ class Builder:
                 ledger=ledger,
                 steps=steps,
             )
-        quants = [self._quantized(reference, entry, steps) for entry in others]
+        others, found = self._searched(reference, others, steps)
+        quants = [
+            self._quantized(reference, entry.name, TypeChoice(quant_type=entry), steps)
+            for entry in others
+        ]
+        if found is not None:
+            name, choice = budget_artifact.label(budget), budget_artifact.choice(found)
+            quants.append(self._quantized(reference, name, choice, steps))
+            budget_artifact.require_within(quants[-1], found)
         self._template(reference)
         return Built(ggufs=(reference, *quants), merged=merged, adapter=adapter)
 
@@ -81,6 +91,7 @@ class Builder:
         roles = [(path, "merged") for path in sorted(self.run.glob("merged/*"))]
         roles += [(path, "gguf") for path in sorted(self.run.glob("*.gguf"))]
         roles.append((self.run / IMATRIX, "imatrix"))
+        roles += [(path, "budget") for path in sorted(self.run.glob("budget/fit_*.json"))]
         roles.append((self.run / hf_folder.TEMPLATE, "chat_template"))
         roles.append((self.run / "heldout.jsonl", "heldout_examples"))
         records = []
@@ -159,14 +170,32 @@ class Builder:
             if line := planned(reference, TypeChoice(quant_type=entry)).explain(entry.name):
                 say(line)
 
-    def _quantized(self, reference: Path, quant_type: QuantType, steps: Steps) -> Path:
-        target = self.run / f"{self.name}-{quant_type.name}.gguf"
+    def _searched(
+        self, reference: Path, types: list[QuantType], steps: Steps
+    ) -> tuple[list[QuantType], Found | None]:
+        """Search the budget, if there is one, and add the stock types to compare with."""
+        if not self.config.budget.is_asked:
+            return types, None
+        found = budget_artifact.provide(
+            self.run,
+            reference,
+            self.config,
+            self.imatrix.means if self.imatrix else None,
+            examples=examples(self.source, self.config.imatrix),
+            ledger=self.ledger,
+            steps=steps,
+        )
+        best = [stock.type_name for stock in found.stock[: self.config.budget.compare]]
+        more = resolve(best, has_imatrix=self.imatrix is not None) if best else []
+        return [*types, *(entry for entry in more if entry not in types)], found
+
+    def _quantized(self, reference: Path, name: str, choice: TypeChoice, steps: Steps) -> Path:
+        target = self.run / f"{self.name}-{name}.gguf"
         if self.ledger.valid(target):
             return target
         raw = self.run / f"{target.name}.raw.partial"
         parent = self.ledger.valid(reference) or self.ledger.record(reference)
-        used = self.imatrix if quant_type.uses_imatrix else None
-        choice = TypeChoice(quant_type=quant_type)
+        used = self.imatrix if choice.quant_type.uses_imatrix else None
         with steps.step(f"quantize {target.name}") as draw:
             quantize_file(
                 reference,
@@ -176,7 +205,7 @@ class Builder:
                 allow_requantize=self.source.kind == "gguf",
                 on_tensor=draw,
             )
-            self._finish(raw, target, quant_type.name, parent.sha256, used.sha256 if used else None)
+            self._finish(raw, target, name, parent.sha256, used.sha256 if used else None)
         return target
 
     def _finish(
@@ -216,6 +245,8 @@ class Builder:
         scale = weights if self.source.kind == "gguf" else weights // 2
         total = weights * (3 if self.source.kind == "finetune_run" else 2)
         total += sum(int(scale / 8 * estimated_bits(entry.name)) for entry in types)
+        if (budget := self.config.budget).is_asked:
+            total += (1 + budget.compare) * (budget_artifact.size_of(budget) or weights)
         present = sum(path.stat().st_size for path in self.run.rglob("*") if path.is_file())
         require_space(self.run, max(0, total - present), f"quantizing to {len(types)} types")
 

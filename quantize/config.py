@@ -33,6 +33,8 @@ class ImatrixConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     tokens: int = 4096
     """Tokens it is collected on."""
     max_sequence_tokens: int = 512
+    examples: str = ""
+    """A file of examples such as a run's train.jsonl, for a source that brings none."""
     text: str = ""
     """A text file to collect on beside the examples."""
 
@@ -48,6 +50,40 @@ class ImatrixConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def file(self) -> Path | None:
         """Return the named file, or None."""
         return None if self.source in ("own", "none") else Path(self.source).expanduser()
+
+
+class BudgetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Ask for a file of a given size, with a type chosen for each tensor."""
+
+    target_size: str = ""
+    """Largest file, such as 700M; units are powers of 1024."""
+    target_bpw: float = 0.0
+    """The same as bits per weight of the tensors."""
+    types: tuple[str, ...] = ()
+    """Tensor types to choose from; empty: all that are fit for it."""
+    embedding_type: str = ""
+    output_type: str = ""
+    probes: int = 48
+    """Groups of tensors whose effect on the model's answers is measured."""
+    probe_tokens: int = 512
+    """Tokens of calibration text a probe reads."""
+    compare: int = 1
+    """Stock types no larger than the budget that are made beside it for comparison."""
+
+    def __post_init__(self) -> None:
+        """Refuse two budgets at once and searches that measure nothing."""
+        if self.target_size and self.target_bpw:
+            raise ConfigError("give budget.target_size or budget.target_bpw, not both")
+        if self.target_bpw < 0 or self.probes < 1 or self.probe_tokens < 32 or self.compare < 0:
+            raise ConfigError(
+                "budget needs target_bpw ≥ 0, probes ≥ 1, probe_tokens ≥ 32 and compare ≥ 0; "
+                f"they are {self.target_bpw}, {self.probes}, {self.probe_tokens}, {self.compare}"
+            )
+
+    @property
+    def is_asked(self) -> bool:
+        """Say whether there is a budget."""
+        return bool(self.target_size or self.target_bpw)
 
 
 class MeasureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,13 +146,15 @@ class QuantizeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     types: tuple[str, ...] = DEFAULT_TYPES
     merge: MergeConfig = MergeConfig()
     imatrix: ImatrixConfig = ImatrixConfig()
+    budget: BudgetConfig = BudgetConfig()
     measure: MeasureConfig = MeasureConfig()
     verify: VerifyConfig = VerifyConfig()
     recommend: RecommendConfig = RecommendConfig()
 
     def shaping(self) -> dict[str, Any]:
         """Return the part that decides the bytes; the imatrix enters by its content."""
-        return {"name": self.name, "types": list(self.types), "merge": to_dict(self.merge)}
+        parts = {"name": self.name, "types": list(self.types), "merge": to_dict(self.merge)}
+        return parts | ({"budget": to_dict(self.budget)} if self.budget.is_asked else {})
 
 
 def to_dict(section: msgspec.Struct) -> dict[str, Any]:

@@ -35,6 +35,20 @@ class UsedImatrix(msgspec.Struct, frozen=True, kw_only=True):
     means: dict[str, Float32]
 
 
+def examples(source: Source, config: ImatrixConfig) -> Path | None:
+    """Return the examples to collect on: the named ones, else the run's own.
+
+    Raises:
+        ImatrixError: when named ones are not there.
+    """
+    if not config.examples:
+        return source.train_examples
+    path = Path(config.examples).expanduser()
+    if not path.is_file():
+        raise ImatrixError(f"imatrix.examples: no such file {path}")
+    return path
+
+
 def is_available(source: Source, config: ImatrixConfig) -> bool:
     """Say whether the run will have an importance matrix.
 
@@ -44,7 +58,7 @@ def is_available(source: Source, config: ImatrixConfig) -> bool:
     if config.file is not None and not config.file.is_file():
         raise ImatrixError(f"imatrix.source: no such file {config.file}; it is own, none or a file")
     if config.source == "own":
-        return source.train_examples is not None or bool(config.text)
+        return examples(source, config) is not None or bool(config.text)
     return config.file is not None
 
 
@@ -54,13 +68,18 @@ def identity(source: Source, config: ImatrixConfig) -> dict[str, object]:
         return {"source": "none"}
     if config.file is not None:
         return {"source": sha256_file(config.file)}
-    files = (source.train_examples, Path(config.text) if config.text else None)
     return {
         "source": "own",
-        "texts": [sha256_file(path) for path in files if path is not None],
+        "texts": text_hashes(source, config),
         "tokens": config.tokens,
         "max_sequence_tokens": config.max_sequence_tokens,
     }
+
+
+def text_hashes(source: Source, config: ImatrixConfig) -> list[str]:
+    """Return the hashes of the files that calibration text comes from."""
+    files = (examples(source, config), Path(config.text) if config.text else None)
+    return [sha256_file(path) for path in files if path is not None]
 
 
 def consumed(config: ImatrixConfig) -> tuple[InputRecord, ...]:
@@ -109,7 +128,7 @@ def _collect(
 ) -> None:
     path = run / FILE
     path.parent.mkdir(exist_ok=True)
-    text = calibration(reference, source.train_examples, config, num_tokens=config.tokens)
+    text = calibration(reference, examples(source, config), config, num_tokens=config.tokens)
     model_sha256 = sha256_file(reference)
     recipe: dict[str, str | int] = {
         "imatrix.model_sha256": model_sha256,

@@ -53,7 +53,7 @@ def write_with_keys(source: Path, target: Path, keys: dict[str, str | int]) -> N
     """Copy a GGUF, replacing all its `edgesmith.*` keys by the given ones."""
     header = read_header(source)
     kept = [span for key, span in header.spans.items() if not key.startswith(PREFIX)]
-    added = b"".join(_encoded(key, value) for key, value in keys.items())
+    added = b"".join(encoded_key(key, value) for key, value in keys.items())
     with source.open("rb") as reader, target.open("wb") as writer:
         writer.write(MAGIC + struct.pack("<IQQ", 3, len(header.tensors), len(kept) + len(keys)))
         _copy_spans(reader, writer, kept)
@@ -77,7 +77,8 @@ def _copy_spans(reader: BinaryIO, writer: BinaryIO, spans: Iterable[tuple[int, i
         writer.write(reader.read(end - start))
 
 
-def _encoded(key: str, value: str | int) -> bytes:
+def encoded_key(key: str, value: str | int) -> bytes:
+    """Return one key of a GGUF, with its value as a string or uint32."""
     head = _string(key)
     if isinstance(value, int):
         return head + struct.pack("<II", _UINT32, value)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 
-from quantize import imatrix_artifact, recommend
+from quantize import budget_artifact, imatrix_artifact, recommend
 from quantize.config import QuantizeConfig
 from quantize.digest import sha256_json
 from quantize.llama_cpp_source import installed_version, pin
@@ -33,6 +33,7 @@ def plan(source_text: str | None, config: QuantizeConfig, *, force: bool = False
     """Check types and source, and look for a run that is already there."""
     resolve(config.types, has_imatrix=config.imatrix.source != "none")  # before reading the source
     recommend.parse_bytes(config.recommend.ram)
+    budget_artifact.require_valid(config.budget)
     source, chosen = resolve_source(source_text)
     say(chosen)
     has_imatrix = imatrix_artifact.is_available(source, config.imatrix)
@@ -54,11 +55,13 @@ def plan(source_text: str | None, config: QuantizeConfig, *, force: bool = False
 
 
 def _config_hash(source: Source, types: tuple[QuantType, ...], config: QuantizeConfig) -> str:
-    used = any(entry.uses_imatrix for entry in types)
+    probed = config.budget.is_asked
+    used = probed or any(entry.uses_imatrix for entry in types)
     return sha256_json(
         {
             "config": config.shaping(),
             "imatrix": imatrix_artifact.identity(source, config.imatrix) if used else None,
+            "probes": imatrix_artifact.text_hashes(source, config.imatrix) if probed else None,
             "inputs": [source.sha256],
             "versions": _shaping_versions(),
         }

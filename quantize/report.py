@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from quantize.budget_report import sections
 from quantize.measure import Measurement
 from quantize.recommend import Recommendation
 from quantize.run import write_atomically
@@ -30,6 +31,7 @@ def write(
         lines += [_grid_warning(quantized_from), ""]
     for machine, entries in _by_machine(known, machine_id):
         lines += _section(machine, entries, here=machine.get("id") == machine_id)
+    lines += sections(run, here)
     if recommendation is not None:
         chosen = recommendation.file or "none"
         lines += [f"Recommended: **{chosen}**: {recommendation.reason}.", ""]

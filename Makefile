@@ -56,7 +56,8 @@ help:
 	@echo '  serve       OpenAI-compatible server (MODEL=file.gguf or run, PORT=8080, ARGS=...)'
 	@echo '  test        the whole test suite, with real weights'
 	@echo '  check       ruff, mypy and the import rules; changes nothing'
-	@echo '  bench       the benchmarks, beside the peers that are present (MODEL=file.gguf, LLAMA_SERVER=program, ARGS=...)'
+	@echo '  bench       every benchmark, beside the peers that are present; goes on where it was broken off'
+	@echo '              (MODEL=file.gguf, LLAMA_SERVER=program, LLAMA_CPP_PYTHON=interpreter, ARGS=...)'
 	@echo '  fuzz        many more requests made up from the published OpenAPI than `test` tries (EXAMPLES=200)'
 	@echo '  clean       remove .venv and tool caches; keeps runs/, the llama.cpp archive and its wheel'
 	@echo '  distclean   clean, and the llama.cpp archive and wheel; keeps runs/'
@@ -99,7 +100,7 @@ format: $(STAMPS)/dev
 	$(VENV)/bin/ruff format .
 
 bench: $(STAMPS)/serve $(STAMPS)/clients | runs
-	LLAMA_SERVER='$(LLAMA_SERVER)' $(PY) -m clients bench --present $(if $(MODEL),--model $(MODEL)) $(ARGS)
+	LLAMA_SERVER='$(LLAMA_SERVER)' LLAMA_CPP_PYTHON='$(LLAMA_CPP_PYTHON)' $(PY) -m clients bench --suite $(if $(MODEL),--model $(MODEL)) $(ARGS)
 
 fuzz: $(STAMPS)/serve $(STAMPS)/dev
 	EDGESMITH_FUZZ_EXAMPLES=$(EXAMPLES) $(PY) -m pytest -q tests/serve/api/test_openapi.py tests/serve/api/test_fuzz.py $(ARGS)

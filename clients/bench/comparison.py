@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from clients.bench.rounds import Sample  # noqa: TC001  # msgspec reads the field types
+from clients.bench.standing import Row  # noqa: TC001  # as above
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from clients.bench.peers import Peer
-    from clients.bench.rounds import Sample
-    from clients.bench.standing import Cell, Row
+    from clients.bench.standing import Cell
 
 SCHEMA_VERSION = 1
 ARROWS = {"higher": " ↑", "lower": " ↓", "neither": ""}

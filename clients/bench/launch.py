@@ -12,11 +12,11 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx
-import msgspec
 
 from clients.errors import UsageError
 
@@ -30,12 +30,28 @@ STOP_SECONDS = 15.0
 NUM_LOG_LINES = 3
 
 
-class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """A server that answers. `process` is None where somebody else started it."""
+@dataclass(kw_only=True)
+class Running:
+    """A server that answers. `process` is None where somebody else started it.
+
+    `start` starts it, as the first time: same command, same port.
+    """
 
     peer: Peer
     url: str
     process: subprocess.Popen[bytes] | None = None
+    start: Callable[[], subprocess.Popen[bytes]] | None = None
+
+    def restart(self) -> None:
+        """End the server and start it again. Raises: UsageError."""
+        assert self.start is not None  # asked only of those started here
+        self.stop()
+        self.process = self.start()
+
+    def stop(self) -> None:
+        """End it, in order when it goes."""
+        if self.process is not None:
+            _stop(self.process)
 
     def cpu_seconds(self) -> float | None:
         """Return the processor time it used so far; None where the system does not say."""
@@ -81,11 +97,18 @@ def _ready(
     if peer.url is not None:
         return Running(peer=peer, url=peer.url)
     port = _free_port()
-    process = _start(peer, model, port, log)
-    stack.callback(_stop, process)
     url = f"http://127.0.0.1:{port}"
-    _wait(peer.name, process, url, log, start_seconds)
-    return Running(peer=peer, url=url, process=process)
+    running = Running(peer=peer, url=url)
+    stack.callback(running.stop)
+
+    def start() -> subprocess.Popen[bytes]:
+        process = running.process = _start(peer, model, port, log)
+        _wait(peer.name, process, url, log, start_seconds)
+        return process
+
+    running.start = start
+    start()
+    return running
 
 
 def words(command: str, *, model: Path | None, port: int) -> list[str]:

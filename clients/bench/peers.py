@@ -6,6 +6,7 @@ Knows what a peer is called and how it is started. Starts nothing but a `--versi
 from __future__ import annotations
 
 import importlib.util
+import shlex
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -19,9 +20,9 @@ if TYPE_CHECKING:
 
 OURS = "python -m serve --model {model} --port {port}"
 LLAMA_SERVER = "-m {model} --port {port}"
-LLAMA_SERVER_TUNED = (
-    # Short batches let others in between, and one shared cache seats eight.
-    "-m {model} --port {port} -c 8192 -np 8 --kv-unified -b 128 -ub 128 --cache-reuse 256"
+LLAMA_SERVER_FIM = (
+    # What its presets for Qwen2.5-Coder set, but for the model they would download.
+    "-m {model} --port {port} -c 0 -b 1024 -ub 1024 --cache-reuse 256"
 )
 PACKAGED = (
     # Its defaults are 2,048 tokens, and that a new request cuts off the running one.
@@ -41,6 +42,8 @@ PACKAGED_NEEDS = (
 class Peer(msgspec.Struct, frozen=True, kw_only=True):
     """One server. `url` where it runs already, else `command` with `{model}` and `{port}`.
 
+    `program` is that of a peer found here.
+
     `is_optional`: nobody asked for it by name, so that the others go on without it.
     """
 
@@ -49,6 +52,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True):
     command: str | None = None
     version: str | None = None
     is_optional: bool = False
+    program: str | None = None
 
 
 def parse(text: str, *, is_command: bool) -> Peer:
@@ -90,7 +94,7 @@ def present(environment: Mapping[str, str], note: Callable[[str], None]) -> list
     return [
         Peer(name="edgesmith", command=OURS),
         *_llama_servers(environment, note),
-        *_packaged(note),
+        *_packaged(environment, note),
     ]
 
 
@@ -104,20 +108,33 @@ def _llama_servers(environment: Mapping[str, str], note: Callable[[str], None]) 
         return []
     version = _version(program)
     return [
-        Peer(name=name, command=f"'{program}' {flags}", version=version, is_optional=True)
+        Peer(
+            name=name,
+            command=f"{shlex.quote(program)} {flags}",
+            version=version,
+            is_optional=True,
+            program=program,
+        )
         for name, flags in (
             ("llama-server", LLAMA_SERVER),
-            ("llama-server-tuned", LLAMA_SERVER_TUNED),
+            ("llama-server-fim", LLAMA_SERVER_FIM),
         )
     ]
 
 
-def _packaged(note: Callable[[str], None]) -> list[Peer]:
+def _packaged(environment: Mapping[str, str], note: Callable[[str], None]) -> list[Peer]:
+    python = environment.get("LLAMA_CPP_PYTHON")
+    if python and shutil.which(python) is None:
+        raise UsageError(f"LLAMA_CPP_PYTHON is {python}, which is no program that can be run")
+    if python:
+        command = PACKAGED.replace("python", shlex.quote(python), 1)
+        return [Peer(name="llama-cpp-python", command=command, is_optional=True)]
     missing = [name for name in PACKAGED_NEEDS if importlib.util.find_spec(name) is None]
     if missing:
         note(
             f"no packaged llama-cpp-python server: it needs {', '.join(missing)}; "
-            'pip install "llama-cpp-python[server]" adds it'
+            'pip install "llama-cpp-python[server]" adds it, here or in another environment '
+            "whose interpreter LLAMA_CPP_PYTHON names"
         )
         return []
     return [Peer(name="llama-cpp-python", command=PACKAGED, is_optional=True)]

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from clients.bench import edits, workloads
 from clients.bench.keystrokes.replay import keystrokes
+from clients.bench.restart import restart
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -19,6 +20,7 @@ WORKLOADS: dict[str, Callable[[Turn], Awaitable[Figures]]] = {
     "mixed": workloads.mixed,
     "chat-replay": workloads.chat_replay,
     "keystrokes": keystrokes,
+    "restart": restart,
     "edit": edits.edit,
     "unforeseen": edits.unforeseen,
 }

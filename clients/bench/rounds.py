@@ -66,6 +66,16 @@ class Contender(msgspec.Struct, frozen=True, kw_only=True):
         """What the results call it."""
         return self.server.peer.name
 
+    def turn(self, key: str, sizes: Sizes) -> Turn:
+        """Return what a workload is given."""
+        return Turn(
+            client=self.client,
+            fim=self.fim,
+            key=key,
+            sizes=sizes,
+            restart=self.server.restart if self.server.process else None,
+        )
+
 
 class Idle:
     """How busy the peers are while another has its turn."""
@@ -115,7 +125,9 @@ async def prepare(
         for server, client, route in zip(servers, clients, routes, strict=True)
     ]
     key = f"{plan.key}.warm"
-    seconds = [await _seconds_to_read(contender, sizes, key) for contender in contenders]
+    seconds = [1.0]
+    if "mixed" in plan.scenarios:
+        seconds = [await _seconds_to_read(contender, sizes, key) for contender in contenders]
     notes = [
         f"{contender.name}: small requests by {PHRASES[contender.fim.kind]}"
         for contender in contenders
@@ -139,7 +151,7 @@ async def play(
         for scenario in plan.scenarios:
             key = f"{plan.key}.{number}.{scenario}"
             for contender in rotated(contenders, number):
-                turn = Turn(client=contender.client, fim=contender.fim, key=key, sizes=sizes)
+                turn = contender.turn(key, sizes)
                 before, started = idle.readings(), time.perf_counter()
                 samples.append(await _sample(contender.name, scenario, number, turn))
                 idle.note(contender.name, before, time.perf_counter() - started)
@@ -191,7 +203,7 @@ async def _num_functions(client: AsyncClient, plan: Plan) -> int:
 
 
 async def _seconds_to_read(contender: Contender, sizes: Sizes, key: str) -> float:
-    turn = Turn(client=contender.client, fim=contender.fim, key=key, sizes=sizes)
+    turn = contender.turn(key, sizes)
     started = time.perf_counter()
     with _named(contender.name):
         await workloads.prefill(turn)

@@ -16,7 +16,7 @@ from clients.bench.scenarios import Ask, code
 from clients.bench.summary import percentile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from clients.async_client import AsyncClient
     from clients.bench.fim_routes import FimRoute
@@ -50,13 +50,15 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """One server's turn in one round. `key` begins every prompt, so that no cache knows it.
 
-    It is the same for all peers in a round.
+    It is the same for all peers in a round. `restart` ends the server and starts it again, where
+    it was started here; it blocks.
     """
 
     client: AsyncClient
     fim: FimRoute
     key: str
     sizes: Sizes
+    restart: Callable[[], None] | None = None
 
 
 async def decode(turn: Turn) -> Figures:

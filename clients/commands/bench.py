@@ -35,6 +35,7 @@ examples:
   python -m clients bench --replay session.jsonl
   python -m clients bench --compare ours=http://127.0.0.1:8080 --compare theirs=http://127.0.0.1:8081
   python -m clients bench --present --model model.gguf --rounds 5
+  python -m clients bench --suite --model model.gguf --output results
   python -m clients bench --model model.gguf \\
       --serve 'edgesmith=python -m serve --model {model} --port {port}' \\
       --serve 'llama-server=llama-server -m {model} --port {port} -c 8192'
@@ -81,9 +82,9 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the load; status 1 when no request was answered."""
     if side_by_side.is_asked_for(args):
-        refuse(args, OF_ONE_SERVER, "for one server, without --compare, --serve and --present")
+        refuse(args, OF_ONE_SERVER, "for one server, without --suite, --compare and so on")
         return side_by_side.run(args)
-    refuse(args, side_by_side.DEFAULTS, "for several: add --present, --serve or --compare")
+    refuse(args, side_by_side.DEFAULTS, "for several: add --suite, --present, --serve or --compare")
     require_positive(args, "requests", "users", "rate")
     args.seed = args.seed or 0
     asks = _asks(args)

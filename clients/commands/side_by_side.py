@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from clients.bench.rounds import Plan
 
 DEFAULTS = {
+    "suite": False,
     "only": [],
     "rounds": 3,
     "tokens": 64,
@@ -52,6 +53,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="start this project's server and the peers found here: llama-server ($LLAMA_SERVER "
         "or on PATH) and the packaged llama-cpp-python server",
     )
+    add(
+        "--suite",
+        action="store_true",
+        help="as --present, scenario by scenario, each beside the peers that matter to it, "
+        "llama-server also at the best of a few settings; goes on where it was broken off",
+    )
     add("--only", action="append", choices=WORKLOADS, help="may be given repeatedly (default: all)")
     add("--rounds", type=int, metavar="N", help="turns of each server (default: 3)")
     add("--tokens", type=int, metavar="N", help="length of a decoded answer (default: 64)")
@@ -62,24 +69,26 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 def is_asked_for(args: argparse.Namespace) -> bool:
     """Say whether the flags name several servers."""
-    return bool(args.compare or args.serve or args.present)
+    return bool(args.compare or args.serve or args.present or args.suite)
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare servers; status 1 when nothing was measured."""
-    from clients.bench import comparison, model_file, side_by_side
+    from clients.bench import comparison, model_file, side_by_side, suite
 
     require_positive(args, "rounds", "tokens", "prompt_tokens", "start_seconds")
     notes: list[str] = []
-    peers = _peers(args, notes)
-    starts = any("{model}" in (peer.command or "") for peer in peers)
+    peers = [] if args.suite else _peers(args, notes)
+    starts = args.suite or any("{model}" in (peer.command or "") for peer in peers)
+    file = model_file.choose(args.model) if starts else None
     now = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     wish = side_by_side.Wish(
         peers=peers,
         plan=_plan(args, key=now if args.seed is None else f"seed{args.seed}"),
-        folder=args.output or model_file.runs_root() / "bench" / now,
+        folder=args.output
+        or model_file.runs_root() / "bench" / (file.stem if args.suite and file else now),
         notes=notes,
-        model_file=model_file.choose(args.model) if starts else None,
+        model_file=file,
         model_name=None if starts else args.model,
         api_key=api_key(args.api_key_file),
         timeout=timeout(args),
@@ -87,7 +96,10 @@ def run(args: argparse.Namespace) -> int:
     )
     note(f"results: {wish.folder}" + (f"; model: {wish.model_file}" if wish.model_file else ""))
     with _interruptible(), progress("comparing") as on_progress:
-        result = side_by_side.run(wish, note=note, on_progress=on_progress)
+        if args.suite:
+            result = suite.run(wish, os.environ, note=note, on_progress=on_progress)
+        else:
+            result = side_by_side.run(wish, note=note, on_progress=on_progress)
     if args.json:
         write_json(result)
     else:

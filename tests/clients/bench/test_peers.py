@@ -37,7 +37,7 @@ def test_ours_comes_first_and_a_llama_server_twice_with_its_version(tmp_path):
     assert [peer.name for peer in found][:3] == [
         "edgesmith",
         "llama-server",
-        "llama-server-tuned",
+        "llama-server-fim",
     ]
     assert [peer.is_optional for peer in found][:3] == [False, True, True]
     assert found[1].version == "version: 7 (abc)"

@@ -9,37 +9,63 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from clients.bench import load
-from clients.bench.scenarios import Ask, code
+from clients.bench.scenarios import Ask
 from clients.bench.workloads import WorkloadError, answered
 
 if TYPE_CHECKING:
     from clients.bench.load import Measured
     from clients.bench.workloads import Figures, Turn
 
-NUM_FUNCTIONS = 12
-NUM_GIVEN_LINES = 3  # of the new file, so that even a small model sees that it is to copy
-OLD_NAME = "_4("
-NEW_NAME = "_four("
+FILE = '''class Shelf:
+    """Books in the order they were put there, with a limit on their weight."""
+
+    def __init__(self, limit_grams):
+        self.limit_grams = limit_grams
+        self.books = []
+        self.is_locked = False
+
+    def weight(self):
+        """Add up what stands on it."""
+        return sum(book.grams for book in self.books)
+
+    def put(self, book):
+        """Place a book at the right end, if it holds."""
+        if self.is_locked:
+            raise ValueError(f"{book.title} cannot be put on a locked shelf")
+        if self.weight() + book.grams > self.limit_grams:
+            raise ValueError(f"{book.title} is too heavy for {self.limit_grams} grams")
+        self.books.append(book)
+
+    def take(self, title):
+        """Remove the first book of that title and return it."""
+        for place, book in enumerate(self.books):
+            if book.title == title:
+                return self.books.pop(place)
+        raise KeyError(title)
+
+    def authors(self):
+        """Return every author once, sorted by name."""
+        return sorted({author for book in self.books for author in book.authors})
+'''
+OLD_NAME = "limit_grams"
+NEW_NAME = "max_grams"
+FORMER_EDIT = ("books", "volumes")
+NUM_GIVEN_LINES = 7  # of the new file; with the former edit, a small model sees what is wanted
 FREE = {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.05, "seed": 7}
 QUESTION = "\nA letter from an old sailor to his granddaughter about the worst storm of his life:\n"
 
 
 async def edit(turn: Turn) -> Figures:
-    """Write a file again in which one function has another name; the old file is the prediction."""
-    before = code(0, turn.key, NUM_FUNCTIONS)
-    after = before.replace(OLD_NAME, NEW_NAME)
-    given = "".join(after.splitlines(keepends=True)[:NUM_GIVEN_LINES])
-    prompt = (
-        f"# {turn.key}: the file before\n{before}\n"
-        f"# the same file, in which the name that ends in {OLD_NAME[:-1]} ends in "
-        f"{NEW_NAME[:-1]}\n{given}"
-    )
-    return await _both(turn, prompt, before)
+    """Write a file again in which an attribute has another name; the old file is the prediction."""
+    edited = FILE.replace(OLD_NAME, NEW_NAME).splitlines(keepends=True)
+    versions = (FILE, FILE.replace(*FORMER_EDIT), "".join(edited[:NUM_GIVEN_LINES]))
+    told = [f"# version {number}\n{text}" for number, text in enumerate(versions, start=1)]
+    return await _both(turn, "\n\n".join([f"# {turn.key}", *told]).rstrip(), FILE)
 
 
 async def unforeseen(turn: Turn) -> Figures:
     """Write text that neither the prediction nor the prompt has anything to do with."""
-    return await _both(turn, turn.key + QUESTION, code(0, turn.key, NUM_FUNCTIONS), FREE)
+    return await _both(turn, turn.key + QUESTION, FILE, FREE)
 
 
 async def _both(

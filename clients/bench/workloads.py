@@ -42,7 +42,7 @@ class Sizes(msgspec.Struct, frozen=True, kw_only=True):
     num_streams: int = 8
     num_small_tokens: int = 16
     num_turns: int = 6
-    num_edited_tokens: int = 160
+    num_edited_tokens: int = 192
     num_long_functions: int = 60
     long_seconds: float = 1.0
 

@@ -79,8 +79,8 @@ async def _both(
     first = Ask(kind="complete", prompt=prompt, max_tokens=1, extra={"drafts": False})
     answers = [await load.one(turn.client, each) for each in (first, plain, ask, ask, plain)]
     _, *measured = answered(answers)
-    without = _rate(measured[0], measured[3])
-    drafted = _rate(measured[1], measured[2])
+    without = rate(measured[0], measured[3])
+    drafted = rate(measured[1], measured[2])
     return {
         "tokens_per_second": drafted,
         "plain_tokens_per_second": without,
@@ -88,7 +88,7 @@ async def _both(
     }
 
 
-def _rate(*answers: Measured) -> float:
+def rate(*answers: Measured) -> float:
     """Return tokens a second after the first piece.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from clients.bench import edits, workloads
+from clients.bench.constrained import constrained
 from clients.bench.keystrokes.replay import keystrokes
 from clients.bench.restart import restart
 
@@ -23,4 +24,5 @@ WORKLOADS: dict[str, Callable[[Turn], Awaitable[Figures]]] = {
     "restart": restart,
     "edit": edits.edit,
     "unforeseen": edits.unforeseen,
+    "constrained": constrained,
 }

@@ -55,6 +55,11 @@ FIGURES = (
     _figure("edit", "speedup", "edit, drafts to none", "ratio", "higher"),
     _figure("unforeseen", "tokens_per_second", "wrong prediction", "tok/s", "higher"),
     _figure("unforeseen", "speedup", "wrong prediction, drafts to none", "ratio", "higher"),
+    _figure("constrained", "tokens_per_second", "records of a schema", "tok/s", "higher"),
+    _figure("constrained", "strings_tokens_per_second", "strings of one", "tok/s", "higher"),
+    _figure("constrained", "plain_tokens_per_second", "the same without", "tok/s", "higher"),
+    _figure("constrained", "to_plain", "records, with a schema to without", "ratio", "higher"),
+    _figure("constrained", "strings_to_plain", "strings, the same", "ratio", "higher"),
 )
 
 

@@ -27,6 +27,7 @@ PEERS = {
     "chat-replay": ("llama-server",),
     "keystrokes": ("llama-server-fim",),
     "restart": ("llama-server",),
+    "constrained": ("llama-server",),
 }
 """Who stands beside us; scenarios that are not named here are ours alone."""
 

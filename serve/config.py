@@ -172,7 +172,13 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class FimSettings(Liberties, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How fill-in-the-middle prompts are laid out; `chat.anchors` gives a reason for each."""
+    """How fill-in-the-middle prompts are laid out; `chat.anchors` gives a reason for each.
+
+    `instruct`: ask a model that has no tokens for it in words, through its chat template. Off,
+    since such answers are weaker and an editor shows them as if they were not.
+    """
+
+    instruct: bool = False
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -33,9 +33,13 @@ model stop."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What was submitted: `n` generations for each prompt, in order, and the text to echo."""
+    """What was submitted: `width` generations for each prompt, in order, and the text to echo.
+
+    Of each prompt's answers the best `n` are given.
+    """
 
     generations: list[Generation]
+    width: int
     n: int
     echoes: list[str]
 
@@ -50,7 +54,7 @@ async def completions(
     if data.stream:
         return EventStream(_chunks(served, data, job), job.generations)
     outcomes = await unless_disconnected(request, collect_all(job.generations))
-    return Response(_completion(served, job, outcomes))
+    return Response(_completion(served, data, job, outcomes))
 
 
 async def start(served: Served, data: CompletionRequest, name: str) -> Job:
@@ -58,6 +62,7 @@ async def start(served: Served, data: CompletionRequest, name: str) -> Job:
     limits = served.settings.limits
     _refuse(data)
     n = asked.choices(data.n, limits)
+    width = n if data.best_of is None else asked.choices(data.best_of, limits)
     size = len(str(data.prompt)) + len(data.suffix or "")
     read = partial(read_prompts, served, data.prompt, suffix=data.suffix)
     prompts = await off_loop(size, read)
@@ -65,7 +70,7 @@ async def start(served: Served, data: CompletionRequest, name: str) -> Job:
     limit = asked.max_tokens(data.max_tokens, data.n_predict, default=DEFAULT_MAX_TOKENS)
     first = GenerationRequest(
         prompt_token_ids=(),
-        sampling=to_params(data, served.sampling, limits, logprobs=_alternatives(data)),
+        sampling=to_params(data, served.sampling, limits, logprobs=_reported(data)),
         stop=asked.stop_strings(data.stop, limits),
         max_tokens=limit,
         ignore_eos=bool(data.ignore_eos),
@@ -75,20 +80,23 @@ async def start(served: Served, data: CompletionRequest, name: str) -> Job:
         constraint=await constrain(served, data),
     )
     requests = [_request(served, data, first, prompt) for prompt in prompts]
-    generations = submit(served, [each for one in requests for each in copies(one, n)], data.lora)
-    echoes = [prompt.text if data.echo else "" for prompt in prompts for _ in range(n)]
-    return Job(generations=generations, n=n, echoes=echoes)
+    generations = submit(
+        served, [each for one in requests for each in copies(one, width)], data.lora
+    )
+    echoes = [prompt.text if data.echo else "" for prompt in prompts for _ in range(width)]
+    return Job(generations=generations, width=width, n=n, echoes=echoes)
 
 
 def _request(
     served: Served, data: CompletionRequest, first: GenerationRequest, prompt: Prompt
 ) -> GenerationRequest:
-    fim = served.is_fim(prompt.token_ids)
+    fim = bool(data.suffix) or served.is_fim(prompt.token_ids)
     level = asked.priority(first.max_tokens, data.service_tier, fim=fim)
     return msgspec.structs.replace(
         first,
         prompt_token_ids=prompt.token_ids,
         begins_with=prompt.begins_with,
+        stop=first.stop + prompt.stop,
         priority=level,
     )
 
@@ -98,10 +106,19 @@ def _alternatives(data: CompletionRequest) -> int | None:
     return None if data.logprobs is None or data.logprobs is False else int(data.logprobs)
 
 
+def _reported(data: CompletionRequest) -> int | None:
+    """Return the same for the engine: who chooses among answers needs their probabilities."""
+    asked_for = _alternatives(data)
+    chooses = (data.best_of or 0) > (data.n or 1)
+    return 0 if asked_for is None and chooses else asked_for
+
+
 def _refuse(data: CompletionRequest) -> None:
-    if data.best_of is not None and data.best_of > (data.n or 1):
+    n = data.n or 1
+    if data.best_of is not None and (data.best_of < n or (data.stream and data.best_of > n)):
         raise InvalidRequestError(
-            f"best_of {data.best_of} above n is not supported; ask for n answers and choose",
+            f"best_of is {data.best_of}; it must be at least n, which is {n}, and a stream cannot "
+            "wait to choose",
             param="best_of",
         )
     if data.echo and _alternatives(data) is not None:
@@ -111,8 +128,11 @@ def _refuse(data: CompletionRequest) -> None:
         )
 
 
-def _completion(served: Served, job: Job, outcomes: Sequence[Outcome]) -> Completion:
+def _completion(
+    served: Served, data: CompletionRequest, job: Job, outcomes: Sequence[Outcome]
+) -> Completion:
     finished = [outcome.finished for outcome in outcomes]
+    shown = _alternatives(data) is not None
     return Completion(
         id=_new_id(),
         created=int(time.time()),
@@ -122,14 +142,31 @@ def _completion(served: Served, job: Job, outcomes: Sequence[Outcome]) -> Comple
                 index=index,
                 text=echo + outcome.text,
                 finish_reason=outcome.finished.reason.value,
-                logprobs=logprobs.for_completion(outcome.logprobs, len(echo)),
+                logprobs=logprobs.for_completion(outcome.logprobs, len(echo)) if shown else None,
             )
-            for index, (echo, outcome) in enumerate(zip(job.echoes, outcomes, strict=True))
+            for index, (echo, outcome) in enumerate(_best(job, outcomes))
         ],
-        usage=usage(finished, num_choices=job.n),
+        usage=usage(finished, num_choices=job.width),
         timings=timings(finished[0]),
         system_fingerprint=served.fingerprint,
     )
+
+
+def _best(job: Job, outcomes: Sequence[Outcome]) -> list[tuple[str, Outcome]]:
+    """Return echo and answer of each prompt's best, the most probable per token first."""
+    pairs = list(zip(job.echoes, outcomes, strict=True))
+    if job.width == job.n:
+        return pairs
+    groups = [pairs[start : start + job.width] for start in range(0, len(pairs), job.width)]
+    return [
+        pair
+        for group in groups
+        for pair in sorted(group, key=lambda each: _mean_logprob(each[1]), reverse=True)[: job.n]
+    ]
+
+
+def _mean_logprob(outcome: Outcome) -> float:
+    return sum(each.logprob for each in outcome.logprobs) / max(len(outcome.logprobs), 1)
 
 
 async def _chunks(
@@ -166,7 +203,7 @@ async def _chunks(
                 yield chunk(choices=[piece])
     if data.stream_options is not None and data.stream_options.include_usage:
         ended = [finished[index] for index in sorted(finished)]
-        yield chunk(choices=[], usage=usage(ended, num_choices=job.n))
+        yield chunk(choices=[], usage=usage(ended, num_choices=job.width))
 
 
 def _new_id() -> str:

@@ -48,7 +48,7 @@ async def fim_completions(
         prompt_token_ids=prompt.token_ids,
         begins_with=prompt.begins_with,
         sampling=to_params(data, served.sampling, limits),
-        stop=asked.stop_strings(data.stop, limits),
+        stop=asked.stop_strings(data.stop, limits) + prompt.stop,
         max_tokens=asked.max_tokens(data.max_tokens),
         priority=Priority.FIM,
         request_id=request_id(request.scope),

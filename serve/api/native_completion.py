@@ -25,7 +25,7 @@ from serve.api.native_schemas import (
     Probability,
 )
 from serve.api.prediction import Drafting, read_drafting
-from serve.api.prompts import check_ids
+from serve.api.prompts import check_ids, instructed, instructs
 from serve.api.response_fields import pick
 from serve.api.sampling import only, to_params
 from serve.api.served import Served, off_loop, serving
@@ -101,7 +101,7 @@ async def _start(
         prompt_token_ids=prompt.token_ids,
         begins_with=prompt.begins_with,
         sampling=only(sampling, data.samplers) if data.samplers else sampling,
-        stop=asked.stop_strings(data.stop, limits),
+        stop=asked.stop_strings(data.stop, limits) + prompt.stop,
         max_tokens=limit,
         priority=asked.priority(limit, None, fim=fim),
         ignore_eos=bool(data.ignore_eos),
@@ -144,6 +144,11 @@ async def _lay_out(served: Served, data: InfillRequest) -> FimPrompt:
     context = served.engine.model_info.context_length
     limit = asked.max_tokens(data.n_predict)
     share = context // _ANSWER_SHARE
+    room = context - (share if limit is None else min(max(limit, 1), share))
+    if instructs(served):
+        before, after = data.input_prefix + data.prompt, data.input_suffix
+        size = len(before) + len(after)
+        return await off_loop(size, lambda: instructed(served, before, after, max_tokens=room))
     gap = Gap(
         before=data.input_prefix + data.prompt,
         after=data.input_suffix,
@@ -151,7 +156,7 @@ async def _lay_out(served: Served, data: InfillRequest) -> FimPrompt:
     )
     return await served.gaps.lay_out(
         gap,
-        max_tokens=context - (share if limit is None else min(max(limit, 1), share)),
+        max_tokens=room,
         prompt_ms=None if limit == 0 else data.t_max_prompt_ms or None,
         has_wish=limit != 0,
         adapters=mix_of(served, data.lora),

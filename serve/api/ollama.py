@@ -95,6 +95,7 @@ async def generate(
         fim=fim,
         constraint=constraint,
         begins_with=prompt.begins_with,
+        stop=prompt.stop,
     )
     reader = AnswerReader(None, None if _is_plain(served, data) else thinking_of(served, token_ids))
     return await respond(request, served, generation, _text, stream=data.stream, reader=reader)
@@ -149,6 +150,7 @@ def _start(
     fim: bool,
     constraint: Constraint | None,
     begins_with: str = "",
+    stop: tuple[str, ...] = (),
 ) -> Generation:
     """Check and submit; every refusal happens before any header."""
     limits = served.settings.limits
@@ -159,7 +161,7 @@ def _start(
     asking = GenerationRequest(
         prompt_token_ids=token_ids,
         sampling=to_params(options, served.sampling, limits, logprobs=top),
-        stop=asked.stop_strings(options.stop, limits),
+        stop=asked.stop_strings(options.stop, limits) + stop,
         max_tokens=limit,
         priority=asked.priority(limit, None, fim=fim),
         request_id=name,

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from serve.api.errors import InvalidRequestError
+from serve.chat import instruct, prefill
 from serve.chat.anchors import Gap
+from serve.chat.fim import FimPrompt, fim_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,12 +24,14 @@ if TYPE_CHECKING:
 class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     """One prompt, as text for an echo and as the tokens that are read.
 
-    The answer has to begin with `begins_with`, which the text holds and the tokens do not.
+    The answer has to begin with `begins_with`, which the text holds and the tokens do not. It ends
+    at one of `stop`, beside those that the client sends.
     """
 
     text: str
     token_ids: list[int]
     begins_with: str = ""
+    stop: tuple[str, ...] = ()
 
 
 def read_prompts(
@@ -76,8 +80,33 @@ def fim_prompt(served: Served, prefix: str, suffix: str) -> Prompt:
     Raises:
         NoFimError: the model cannot fill in the middle.
     """
-    laid = served.gaps.prompt(Gap(before=prefix, after=suffix))
-    return Prompt(text=prefix, token_ids=laid.token_ids, begins_with=laid.begins_with)
+    if instructs(served):
+        laid = instructed(served, prefix, suffix)
+    else:
+        laid = served.gaps.prompt(Gap(before=prefix, after=suffix))
+    return Prompt(
+        text=prefix, token_ids=laid.token_ids, begins_with=laid.begins_with, stop=laid.stop
+    )
+
+
+def instructs(served: Served) -> bool:
+    """Return whether gaps are filled by asking: the configuration says so, the vocabulary no."""
+    has_tokens = fim_tokens(served.engine.model_info).complete
+    return served.settings.fim.instruct and not has_tokens and served.template is not None
+
+
+def instructed(
+    served: Served, before: str, after: str, *, max_tokens: int | None = None
+) -> FimPrompt:
+    """Return the prompt that asks for what belongs in a gap, cut far from the cursor to fit."""
+    is_cut = False
+    while True:
+        text = prefill.render(served.chat_template(), instruct.turns(before, after))
+        token_ids = served.tokenize_rendered(text)
+        if max_tokens is None or len(token_ids) <= max_tokens or not (before or after):
+            return FimPrompt(token_ids=token_ids, is_cut=is_cut, stop=(instruct.STOP,))
+        is_cut = True
+        before, after = before[len(before) // 4 + 1 :], after[: len(after) // 2]
 
 
 def check_ids(token_ids: Sequence[int], n_vocab: int, *, param: str) -> None:

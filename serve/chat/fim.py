@@ -66,12 +66,13 @@ def fim_tokens(info: ModelInfo) -> FimTokens:
 class FimPrompt(msgspec.Struct, frozen=True, kw_only=True):
     """The prompt, and whether text around the cursor had to be left out.
 
-    `begins_with` is the end of what is written, which the answer has to begin with.
+    `begins_with` is the end of what is written, which the answer has to begin with. `stop` ends it.
     """
 
     token_ids: list[int]
     is_cut: bool
     begins_with: str = ""
+    stop: tuple[str, ...] = ()
 
 
 class ExtraFile(msgspec.Struct, frozen=True, kw_only=True):

@@ -46,6 +46,7 @@ class Script:
     stop_text: str | None = None
     error: str | None = None
     hang: bool = False
+    is_numbered: bool = False  # each answer ends with its number, the higher the more probable
     refuse: EngineError | None = None
     unfollowable: str | None = None
     unfollowable_word: str = ""
@@ -55,7 +56,9 @@ class FakeGeneration:
     def __init__(self, engine, request, script):
         self.engine, self.request, self.script = engine, request, script
         self.cancelled = asyncio.Event()
-        self.pieces = list(script.pieces)
+        number = [str(len(engine.requests) - 1)] * script.is_numbered
+        self.pieces = [*script.pieces, *number]
+        self.num_pieces = len(self.pieces)
         self.is_over = False
         self.loop = asyncio.get_running_loop()
 
@@ -84,7 +87,7 @@ class FakeGeneration:
             reason=FinishReason.CANCELLED if cancelled else self.script.reason,
             num_prompt_tokens=len(self.request.prompt_token_ids),
             num_cached_tokens=1,
-            num_completion_tokens=len(self.script.pieces) - len(self.pieces),
+            num_completion_tokens=self.num_pieces - len(self.pieces),
             timings=Timings(queue_seconds=0.0, prompt_seconds=0.5, predicted_seconds=0.25),
             stop_text=self.script.stop_text,
             error=self.script.error,
@@ -114,7 +117,8 @@ class FakeGeneration:
 
 def logprob(text, count):
     top = tuple(TopLogprob(token_id=i, text=b"x", logprob=-1.0 - i) for i in range(count))
-    return TokenLogprob(token_id=1, text=text.encode(), logprob=-0.5, top=top)
+    value = -1 / (2 + int(text)) if text.isdigit() else -0.5
+    return TokenLogprob(token_id=1, text=text.encode(), logprob=value, top=top)
 
 
 class FakeEngine:

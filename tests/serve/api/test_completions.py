@@ -54,6 +54,15 @@ def test_token_ids_are_read_as_they_are(live, prompt, expected):
     assert [sent(live, index) for index in range(len(expected))] == expected
 
 
+def test_best_of_gives_the_most_probable_answers_and_counts_all(live):
+    live.engine.script.is_numbered = True
+    answer = ask(live, n=2, best_of=4).json()
+    assert [choice["text"] for choice in answer["choices"]] == ["Hello3", "Hello2"]
+    assert [choice["logprobs"] for choice in answer["choices"]] == [None, None]
+    assert answer["usage"]["completion_tokens"] == 4 * 3
+    assert answer["usage"]["prompt_tokens"] == len(live.engine.requests[0].prompt_token_ids)
+
+
 def test_echo_repeats_the_prompt_before_the_answer(live):
     assert ask(live, echo=True).json()["choices"][0]["text"] == "abHello"
     pieces = chunks(ask(live, echo=True, stream=True).text)
@@ -99,7 +108,9 @@ def test_logprobs_have_the_shape_of_the_completions_dialect(live):
         ({"prompt": [1, "a"]}, "prompt"),
         ({"prompt": [99999]}, "prompt"),
         ({"prompt": ["a"] * 33}, "prompt"),
-        ({"best_of": 3}, "best_of"),
+        ({"best_of": 1, "n": 2}, "best_of"),
+        ({"best_of": 3, "stream": True}, "best_of"),
+        ({"best_of": 99}, "n"),
         ({"echo": True, "logprobs": 1}, "echo"),
         ({"response_format": {"type": "yaml"}}, "response_format.type"),
         ({"prompt": None}, "prompt"),

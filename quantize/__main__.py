@@ -101,8 +101,9 @@ def _types(_options: argparse.Namespace) -> int:
     from quantize.quant_types import aliases, table
 
     for entry in table().values():
-        needs = "  needs an importance matrix" if entry.needs_imatrix else ""
-        print(f"{entry.name:10} {entry.description}{needs}")
+        needs = ", needs an importance matrix" if entry.needs_imatrix else ""
+        blocks = f"rows of {entry.block_length}n" if entry.block_length > 1 else "any rows"
+        print(f"{entry.name:10} {entry.description}; {blocks}{needs}")
     for short, name in aliases().items():
         print(f"{short:10} means {name}")
     return 0

@@ -131,10 +131,11 @@ class Search:
             "token_embd.weight": self.config.embedding_type,
             "output.weight": self.config.output_type,
         }
-        found = []
-        for name, weight in self.weights.items():
-            chosen = require_types([named[name]]) if named.get(name) else types
-            found += weigh([weight], chosen, self.means)
+        fixed = [name for name in self.weights if named.get(name)]
+        free = [weight for name, weight in self.weights.items() if name not in fixed]
+        found = weigh(free, types, self.means)
+        for name in fixed:
+            found += weigh([self.weights[name]], require_types([named[name]]), self.means)
         without = [entry.name for entry in found if not entry.options]
         if without:
             raise BudgetError(f"{without[0]} can take none of the types {', '.join(types)}")

@@ -63,9 +63,9 @@ class BudgetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """Tensor types to choose from; empty: all that are fit for it."""
     embedding_type: str = ""
     output_type: str = ""
-    probes: int = 48
+    probes: int = 32
     """Groups of tensors whose effect on the model's answers is measured."""
-    probe_tokens: int = 512
+    probe_tokens: int = 256
     """Tokens of calibration text a probe reads."""
     compare: int = 1
     """Stock types no larger than the budget that are made beside it for comparison."""

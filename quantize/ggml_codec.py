@@ -5,6 +5,7 @@ Source: ggml_quantize_chunk and ggml_get_type_traits in ggml.h.
 
 import ctypes
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from quantize import ggml_types
 from quantize.ggml_tensor import Bytes, ggml
 from quantize.imatrix import Float32
+from quantize.machine import num_cores
 
 _TO_FLOAT = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int64)
 
@@ -82,6 +84,17 @@ def encode(type_name: str, rows: Float32, importance: Float32 | None = None) -> 
         None if weights is None else weights.ctypes.data,
     )
     return out
+
+
+def rounded(type_name: str, rows: Float32, importance: Float32 | None = None) -> Float32:
+    """Return rows as a type would render them, worked out on all cores."""
+    parts = np.array_split(rows, min(num_cores(), len(rows)))
+
+    def one(part: Float32) -> Float32:
+        return decode(type_name, encode(type_name, part, importance), rows.shape[1])
+
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return np.concatenate(list(pool.map(one, parts)))
 
 
 def decode(type_name: str, raw: npt.NDArray[np.uint8], num_columns: int) -> Float32:

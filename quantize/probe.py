@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from quantize.errors import LibraryError
 from quantize.examples import ScoredText
-from quantize.ggml_codec import decode, encode, row_bytes
+from quantize.ggml_codec import encode, rounded, row_bytes
 from quantize.ggml_tensor import Tensor, ggml, node_callback, raise_failure, weight_name
 from quantize.imatrix import Float32
 from quantize.llama_session import LlamaSession
@@ -79,7 +79,7 @@ class Probe:
     def _rounded(self, name: str, kind: str, slab: Slab) -> Float32:
         means = self._means.get(name)
         importance = None if means is None else means[slab.matrix]
-        return decode(kind, encode(kind, slab.rows, importance), slab.rows.shape[1])
+        return rounded(kind, slab.rows, importance)
 
     def _write(self, name: str, change: Callable[[Slab], Float32]) -> None:
         weight, address = self._weights[name], self._places.get(name)

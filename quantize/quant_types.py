@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from quantize.errors import ConfigError
+from quantize.ggml_types import by_name
 
 _PREFIXES = ("LLAMA_FTYPE_MOSTLY_", "LLAMA_FTYPE_ALL_")
 _ALIASES = {"q3_k": "q3_k_m", "q4_k": "q4_k_m", "q5_k": "q5_k_m"}
@@ -18,6 +19,8 @@ _ALIASES = {"q3_k": "q3_k_m", "q4_k": "q4_k_m", "q5_k": "q5_k_m"}
 _NEED_IMATRIX = frozenset(
     {"iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq2_m", "iq3_xxs", "iq3_xs", "q2_k_s"}
 )
+# Mixes whose main tensor type has another name. Source: llama_ftype_get_default_type.
+_MAIN = {"iq2_m": "iq2_s", "iq3_xs": "iq3_s", "iq3_m": "iq3_s", "mxfp4_moe": "mxfp4"}
 _IGNORE_IMATRIX = frozenset({"f32", "f16", "bf16", "q8_0"})
 _READ_ONLY = frozenset({"nvfp4"})
 
@@ -29,6 +32,14 @@ class QuantType(msgspec.Struct, frozen=True, kw_only=True):
     ftype: int
     description: str
     needs_imatrix: bool
+
+    @property
+    def block_length(self) -> int:
+        """Return what a row's length must be a multiple of; other rows take another type."""
+        main = _MAIN.get(self.name, self.name)
+        stored = by_name(main) or by_name(main.rpartition("_")[0])
+        assert stored is not None  # every mix is named after a tensor type, or listed above
+        return stored.block_length
 
     @property
     def uses_imatrix(self) -> bool:

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 
+import gguf
 import numpy as np
 import pytest
 
@@ -91,6 +92,48 @@ def test_a_checkpoint_of_another_text_is_not_taken_up(tiny_merged, tmp_path, mon
     collect(model, SEQUENCES[:1], checkpoint=kept, identity="one")
     other = collect(model, SEQUENCES[1:2], checkpoint=kept, identity="other")
     assert other.entries["blk.0.attn_q.weight"].counts.tolist() == [len(SEQUENCES[1])]
+
+
+def test_each_expert_is_credited_with_the_tokens_sent_to_it(tmp_path):
+    model, num_tokens, num_chosen = _experts(tmp_path / "moe.gguf"), 40, 2
+    ids = [int(i) for i in np.random.default_rng(1).integers(0, 128, num_tokens)]
+    entries = collect(model, [ids], n_batch=num_tokens).entries
+    gate, up = entries["blk.0.ffn_gate_exps.weight"], entries["blk.0.ffn_up_exps.weight"]
+    router = entries["blk.0.ffn_gate_inp.weight"]
+    assert gate.sums.shape == (4, 64)
+    assert gate.counts.sum() == num_tokens * num_chosen
+    assert len(set(gate.counts.tolist())) > 1
+    assert np.array_equal(gate.sums, up.sums)
+    assert np.allclose(gate.sums.sum(axis=0), num_chosen * router.sums[0])
+
+
+def _experts(path):
+    """Write one random layer of four experts, two of them used, without a vocabulary."""
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.add_block_count(1)
+    writer.add_context_length(128)
+    writer.add_embedding_length(64)
+    writer.add_feed_forward_length(96)
+    writer.add_head_count(4)
+    writer.add_vocab_size(128)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_expert_count(4)
+    writer.add_expert_used_count(2)
+    writer.add_tokenizer_model("no_vocab")
+    shapes = {"token_embd": (128, 64), "output": (128, 64), "blk.0.ffn_gate_inp": (4, 64)}
+    shapes |= {f"blk.0.attn_{name}": (64, 64) for name in ("q", "k", "v", "output")}
+    shapes |= {"blk.0.ffn_gate_exps": (4, 96, 64), "blk.0.ffn_up_exps": (4, 96, 64)}
+    shapes |= {"blk.0.ffn_down_exps": (4, 64, 96)}
+    random = np.random.default_rng(0)
+    for name, shape in shapes.items():
+        writer.add_tensor(f"{name}.weight", random.normal(0, 0.3, shape).astype(np.float32))
+    for name in ("output_norm", "blk.0.attn_norm", "blk.0.ffn_norm"):
+        writer.add_tensor(f"{name}.weight", np.ones(64, dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
 
 
 def test_no_text_is_refused(tiny_merged):

@@ -6,6 +6,7 @@ import pytest
 
 from quantize.digest import sha256_file
 from quantize.errors import LibraryError
+from quantize.ggml_types import by_name
 from quantize.gguf_header import read_header
 from quantize.inspect_gguf import contents
 from quantize.llama_quantize import TypeChoice, planned, quantize_file
@@ -89,6 +90,13 @@ def test_every_type_marked_so_really_needs_an_imatrix(f16, tmp_path):
             with pytest.raises(LibraryError, match=entry.name):
                 quantize_file(f16, tmp_path / "out.gguf", TypeChoice(quant_type=entry))
             assert not (tmp_path / "out.gguf").exists()
+
+
+def test_the_block_length_of_every_type_is_that_of_a_tensor_it_plans(f16):
+    for entry in table().values():
+        held = set(planned(f16, TypeChoice(quant_type=entry)).types.values())
+        lengths = {by_name(name).block_length for name in held}
+        assert entry.block_length in lengths or entry.name == "mxfp4_moe", entry.name
 
 
 def test_types_that_need_an_imatrix_can_be_written_with_one(f16, tmp_path):

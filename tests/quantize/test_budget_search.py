@@ -55,6 +55,23 @@ def test_the_file_lands_within_a_hundredth_under_the_budget(f16, means, found, t
     assert set(found.types.values()) <= set(TYPES)
 
 
+def test_at_equal_bytes_it_loses_less_than_a_stock_type_with_the_same_matrix(f16, means, tmp_path):
+    stock, fit = tmp_path / "stock.gguf", tmp_path / "fit.gguf"
+    quantize_file(f16, stock, TypeChoice(quant_type=table()["q4_k_m"]), imatrix=means)
+    chosen = search(f16, means).run(stock.stat().st_size)
+    quantize_file(f16, fit, choice(chosen), imatrix=means)
+    unseen = [ScoredText(prompt_token_ids=[9], response_token_ids=list(range(2000, 2060)))]
+    with LlamaSession(f16, n_ctx=64) as session:
+        _, reference = score_reference(session, unseen)
+    losses = []
+    for path in (fit, stock):
+        with LlamaSession(path, n_ctx=64) as session:
+            losses.append(score(session, unseen, reference).mean_kld_nats)
+    reference.close()
+    assert fit.stat().st_size <= stock.stat().st_size
+    assert losses[0] <= 0.85 * losses[1]
+
+
 def test_stock_types_that_fit_are_named_best_first(found):
     assert found.stock
     assert all(stock.file_bytes <= found.target_bytes for stock in found.stock)

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import msgspec
+
 from quantize import run as runs
 from quantize.config import QuantizeConfig, load_config
 from quantize.errors import QuantizeError
@@ -18,7 +20,8 @@ examples:
   python -m quantize --from model.gguf --types q4_k_m
   python -m quantize --types f16 --target-size 700M   the best file of that size
   python -m quantize verify runs/quantize/RUN
-  python -m quantize recommend runs/quantize/RUN --ram 4G --context 8192
+  python -m quantize measure runs/quantize/RUN --text wiki.test.raw
+  python -m quantize recommend runs/quantize/RUN --ram 4G --context 8192 --min-tok-s 10
 
 The run directory is printed on stdout. An interrupted command, given again, resumes.
 """
@@ -79,18 +82,28 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _measure(options: argparse.Namespace) -> int:
-    from quantize.measure import FILE
-    from quantize.pipeline import measure_run
+    from quantize.assess import measure_run
+    from quantize.measurement_file import FILE
 
-    measure_run(options.run, _config(options))
+    config = _config(options)
+    budget = msgspec.structs.replace(
+        config.measure,
+        full=options.full or config.measure.full,
+        rounds=max(config.measure.rounds, 5) if options.full else config.measure.rounds,
+        text=str(options.text) if options.text else config.measure.text,
+    )
+    measure_run(options.run, msgspec.structs.replace(config, measure=budget))
     print(options.run / FILE)
     return 0
 
 
 def _recommend(options: argparse.Namespace) -> int:
-    from quantize.pipeline import recommend_run
+    from quantize.assess import recommend_run
 
-    chosen = recommend_run(options.run, _config(options), ram=options.ram, context=options.context)
+    given = {"ram": options.ram, "context": options.context, "min_tok_s": options.min_tok_s}
+    wanted = {key: value for key, value in given.items() if value is not None}
+    bounds = msgspec.structs.replace(_config(options).recommend, **wanted)
+    chosen = recommend_run(options.run, bounds)
     if chosen.file is None:
         return 1
     print(options.run / chosen.file)
@@ -136,6 +149,15 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(handler=handler)
     recommend.add_argument("--ram", metavar="SIZE", help="memory for the server, such as 4G")
     recommend.add_argument("--context", type=_positive, metavar="N", help="context in tokens")
+    recommend.add_argument(
+        "--min-tok-s", type=float, metavar="X", help="tokens per second a file has to decode"
+    )
+    measure.add_argument(
+        "--full", action="store_true", help="all examples, the whole text, every KV cache type"
+    )
+    measure.add_argument(
+        "--text", type=Path, metavar="FILE", help="a text to score as well, such as WikiText-2"
+    )
     types = commands.add_parser("types", help="list the quant types llama.cpp can write")
     types.set_defaults(handler=_types)
     parser.set_defaults(handler=_quantize)

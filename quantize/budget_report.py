@@ -5,7 +5,7 @@ from pathlib import Path
 
 from quantize.budget_artifact import FOLDER, read
 from quantize.budget_search import Found
-from quantize.measure import Measurement
+from quantize.measurement_file import Measurement
 
 
 def sections(run: Path, entries: Sequence[Measurement]) -> list[str]:

@@ -17,6 +17,9 @@ from quantize.errors import ConfigError
 DEFAULT_TYPES = ("f16", "q8_0", "q5_k_m", "q4_k_m", "q4_0")
 
 
+KvType = Literal["f16", "q8_0", "q4_0"]
+
+
 class MergeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Say how the adapter is folded into the base."""
 
@@ -87,24 +90,41 @@ class BudgetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class MeasureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Bound what a measurement may cost."""
+    """Bound what a measurement may cost. The defaults take five 135M files through in minutes."""
 
     scored_tokens: int = 512
     """Held-out response tokens a file is scored on."""
+    text_tokens: int = 1024
+    """Tokens of the text a file is scored on."""
     max_example_tokens: int = 512
-    """Longest example used, prompt and response together."""
-    prefill_tokens: int = 256
-    decode_tokens: int = 32
-    n_batch: int = 128
-    """Rows per decode call; 32 to 128 is as fast as more on a CPU."""
+    """Longest example used, prompt and response together; also the window of the text."""
     text: str = ""
-    """A text file to score instead of held-out examples."""
+    """A text file, WikiText-2 for example; empty: Python's language reference."""
+    full: bool = False
+    """Score all examples and the whole text, and the KV cache types on every file."""
+    rounds: int = 3
+    """How often each file is timed; files take turns, so that a busy moment hits all alike."""
+    prefill_tokens: int = 256
+    prefill_rows: tuple[int, ...] = (128, 32, 256)
+    """Rows per decode call while a prompt is read; the first is the rate that files compete on."""
+    decode_tokens: int = 24
+    decode_sequences: tuple[int, ...] = (1, 4, 8)
+    """Sequences decoded side by side; the first is the rate that files compete on."""
+    n_batch: int = 128
+    """Rows per decode call while scoring."""
+    kv_types: tuple[KvType, ...] = ("q8_0", "q4_0")
+    """KV cache types compared with f16."""
 
     def __post_init__(self) -> None:
         """Refuse budgets that leave nothing to measure."""
-        for name in ("scored_tokens", "prefill_tokens", "decode_tokens", "n_batch"):
+        numbers = ("scored_tokens", "text_tokens", "prefill_tokens", "decode_tokens", "n_batch")
+        for name in (*numbers, "rounds"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"measure.{name} is {getattr(self, name)}; it must be at least 1")
+        for name in ("prefill_rows", "decode_sequences"):
+            sizes = getattr(self, name)
+            if not sizes or min(sizes) < 1 or max(sizes) > 512:
+                raise ConfigError(f"measure.{name} is {list(sizes)}; it takes sizes from 1 to 512")
         if self.max_example_tokens < 16:
             raise ConfigError(
                 f"measure.max_example_tokens is {self.max_example_tokens}; it must be at least 16"
@@ -134,6 +154,8 @@ class RecommendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     ram: str = "4G"
     context: int = 4096
+    min_tok_s: float = 0.0
+    """Decode rate below which no file is recommended; 0: any."""
     max_mean_kld_nats: float = 0.05
     max_perplexity_ratio: float = 1.05
 

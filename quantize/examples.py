@@ -5,6 +5,7 @@ own tokenizer. Prompt and response are tokenized apart, as they are when a serve
 """
 
 import inspect
+import platform
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,7 +39,7 @@ class TextRef(msgspec.Struct, frozen=True, kw_only=True):
     """Name the text, so that figures are only compared on the same one."""
 
     kind: str
-    """`heldout_examples`, `file` or `python_source`."""
+    """`heldout_examples`, `file`, `python_reference` or `python_source`."""
     ref: str
     sha256: str
 
@@ -150,6 +151,17 @@ def python_source() -> tuple[str, TextRef]:
     """Return source of the running Python, for models that come without examples."""
     text = inspect.getsource(textwrap)
     return text, TextRef(kind="python_source", ref="textwrap.py", sha256=sha256_json(text))
+
+
+def python_reference() -> tuple[str, TextRef]:
+    """Return the prose of Python's language reference, which comes with the interpreter."""
+    try:
+        from pydoc_data.topics import topics
+    except ImportError:  # some systems ship Python without it
+        return python_source()
+    text = "\n\n".join(topics[name] for name in sorted(topics))
+    ref = f"the language reference of Python {platform.python_version()}"
+    return text, TextRef(kind="python_reference", ref=ref, sha256=sha256_json(text))
 
 
 def text_file(path: Path) -> tuple[str, TextRef]:

@@ -29,6 +29,8 @@ class LlamaSession:
         *,
         n_ctx: int,
         n_batch: int = 128,
+        num_sequences: int = 1,
+        kv_type: str = "f16",
         node_callback: Any = None,
         writable: bool = False,
     ) -> None:
@@ -39,6 +41,8 @@ class LlamaSession:
         """
         self.lib = library()
         self.n_batch = n_batch
+        self.num_sequences = num_sequences
+        self.kv_type = kv_type
         self._node_callback = node_callback  # C keeps a bare pointer
         self._writable = writable
         self._stack = contextlib.ExitStack()
@@ -135,9 +139,7 @@ class LlamaSession:
             chunk = token_ids[start : start + self.n_batch]
             wanted = [start + row >= first_logits for row in range(len(chunk))]
             self._fill(chunk, wanted)
-            status = self.lib.llama_decode(self._context, self._batch)
-            if status != 0:
-                raise LibraryError(f"llama_decode returned {status} at position {self.n_past}")
+            self._run()
             self.n_past += len(chunk)
             if any(wanted):
                 yield self._rows(sum(wanted))
@@ -166,6 +168,10 @@ class LlamaSession:
         params.n_ctx = n_ctx
         params.n_batch = params.n_ubatch = params.n_outputs_max = self.n_batch
         params.n_threads = params.n_threads_batch = num_cores()
+        params.n_seq_max, params.kv_unified = self.num_sequences, True
+        params.type_k = params.type_v = getattr(self.lib, f"GGML_TYPE_{self.kv_type.upper()}")
+        if self.kv_type != "f16":
+            params.flash_attn_type = self.lib.LLAMA_FLASH_ATTN_TYPE_ENABLED  # quantized V needs it
         if self._node_callback is not None:
             params.cb_eval = self._node_callback
         context = self.lib.llama_init_from_model(self._model, params)
@@ -178,11 +184,19 @@ class LlamaSession:
     def _fill(self, token_ids: Sequence[int], wanted: Sequence[bool]) -> None:
         self._batch.n_tokens = len(token_ids)
         for row, token_id in enumerate(token_ids):
-            self._batch.token[row] = token_id
-            self._batch.pos[row] = self.n_past + row
-            self._batch.n_seq_id[row] = 1
-            self._batch.seq_id[row][0] = 0
-            self._batch.logits[row] = wanted[row]
+            self._put(row, token_id, self.n_past + row, sequence=0, wanted=wanted[row])
+
+    def _put(self, row: int, token_id: int, place: int, *, sequence: int, wanted: bool) -> None:
+        self._batch.token[row] = token_id
+        self._batch.pos[row] = place
+        self._batch.n_seq_id[row] = 1
+        self._batch.seq_id[row][0] = sequence
+        self._batch.logits[row] = wanted
+
+    def _run(self) -> None:
+        status = self.lib.llama_decode(self._context, self._batch)
+        if status != 0:
+            raise LibraryError(f"llama_decode returned {status} at position {self.n_past}")
 
     def _rows(self, num_rows: int) -> Logits:
         pointer = self.lib.llama_get_logits(self._context)

@@ -32,6 +32,16 @@ def memory_bytes() -> int | None:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
+def available_bytes() -> int | None:
+    """Return the memory that is free to use, or None where the system does not say."""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        for line in meminfo.read_text(encoding="utf-8").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) << 10
+    return memory_bytes()
+
+
 def hardware() -> dict[str, Any]:
     """Return the manifest's hardware record."""
     return {

@@ -1,7 +1,8 @@
 """Perplexity of a model on scored texts, and its distance from a reference model's logits.
 
-Streams: one chunk of rows at a time. The reference's logits lie in a file that has no name, so
-memory does not grow with the text and nothing is left behind.
+Streams: one chunk of rows at a time. The reference's logits are either made beside the other
+model's, chunk by chunk, or lie in a file that has no name; what grows with the text is 40 bytes a
+token.
 """
 
 import tempfile
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from quantize.errors import SourceError
 from quantize.examples import ScoredText
+from quantize.progress import Draw, no_draw
 
 Logits = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
@@ -43,6 +45,15 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     max_kld_nats: float | None = None
     top1_agreement: float | None = None
     perplexity_ratio: float | None = None
+    perplexity_ratio_error: float | None = None
+    """Standard error of the ratio, from the paired differences of each token's loss."""
+
+
+class Reference(Protocol):
+    """Give the reference's logits in order."""
+
+    def rows(self, start: int, count: int) -> Logits:
+        """Return `count` rows from index `start` on; called with rising starts."""
 
 
 class StoredReference:
@@ -53,7 +64,6 @@ class StoredReference:
         self._rows: Logits = np.memmap(
             self._file, dtype=np.float32, mode="w+", shape=(num_rows, n_vocab)
         )
-        self.perplexity = 0.0
 
     def close(self) -> None:
         """Give the disk space back."""
@@ -68,12 +78,27 @@ class StoredReference:
         return self._rows[start : start + count]
 
 
+class LiveReference:
+    """Decode the reference beside the other model: both in the same chunks, nothing kept."""
+
+    def __init__(self, model: Model, texts: Sequence[ScoredText]) -> None:
+        self._chunks = _scored_rows(model, texts)
+
+    def rows(self, start: int, count: int) -> Logits:
+        """Return the next chunk, which has to be the one asked for."""
+        found, logits, _ = next(self._chunks)
+        assert (found, len(logits)) == (start, count)  # both decode with the same n_batch
+        return logits
+
+
 def num_scored(texts: Sequence[ScoredText]) -> int:
     """Return how many tokens are scored."""
     return sum(len(text.response_token_ids) for text in texts)
 
 
-def score_reference(model: Model, texts: Sequence[ScoredText]) -> tuple[Quality, StoredReference]:
+def score_reference(
+    model: Model, texts: Sequence[ScoredText], on_rows: Draw = no_draw
+) -> tuple[Quality, StoredReference]:
     """Score the reference and keep its logits; close them after use.
 
     Raises:
@@ -87,28 +112,44 @@ def score_reference(model: Model, texts: Sequence[ScoredText]) -> tuple[Quality,
     for start, logits, targets in _scored_rows(model, texts):
         kept.keep(start, logits)
         losses.append(_losses(_log_softmax(logits), targets))
-    quality = _quality(np.concatenate(losses))
-    kept.perplexity = quality.perplexity
-    return quality, kept
+        on_rows(start + len(logits), num_rows)
+    return _quality(np.concatenate(losses)), kept
 
 
-def score(model: Model, texts: Sequence[ScoredText], reference: StoredReference) -> Quality:
-    """Score a model against the kept logits of a reference on the same texts."""
-    losses, divergences, agreements = [], [], []
+def score_alone(model: Model, texts: Sequence[ScoredText], on_rows: Draw = no_draw) -> Quality:
+    """Score a model on its own, keeping no logits."""
+    losses, num_rows = [], num_scored(texts)
+    for start, logits, targets in _scored_rows(model, texts):
+        losses.append(_losses(_log_softmax(logits), targets))
+        on_rows(start + len(logits), num_rows)
+    return _quality(np.concatenate(losses))
+
+
+def score(
+    model: Model, texts: Sequence[ScoredText], reference: Reference, on_rows: Draw = no_draw
+) -> Quality:
+    """Score a model against the logits of a reference on the same texts."""
+    losses, wanted, divergences, agreements = [], [], [], []
+    num_rows = num_scored(texts)
     for start, logits, targets in _scored_rows(model, texts):
         other = reference.rows(start, len(logits))
         log_q, log_p = _log_softmax(logits), _log_softmax(other)
         losses.append(_losses(log_q, targets))
+        wanted.append(_losses(log_p, targets))
         divergences.append(np.sum(np.exp(log_p) * (log_p - log_q), axis=1))
         agreements.append(logits.argmax(axis=1) == other.argmax(axis=1))
-    plain, kld = _quality(np.concatenate(losses)), np.maximum(np.concatenate(divergences), 0.0)
+        on_rows(start + len(logits), num_rows)
+    own, kld = np.concatenate(losses), np.maximum(np.concatenate(divergences), 0.0)
+    worse = own - np.concatenate(wanted)
+    ratio = float(np.exp(worse.mean()))
     return msgspec.structs.replace(
-        plain,
+        _quality(own),
         mean_kld_nats=float(kld.mean()),
         p99_kld_nats=float(np.quantile(kld, 0.99)),
         max_kld_nats=float(kld.max()),
         top1_agreement=float(np.concatenate(agreements).mean()),
-        perplexity_ratio=plain.perplexity / reference.perplexity,
+        perplexity_ratio=ratio,
+        perplexity_ratio_error=ratio * _standard_error(worse),
     )
 
 
@@ -141,9 +182,12 @@ def _losses(log_probabilities: Values, targets: npt.NDArray[np.int64]) -> Values
 
 def _quality(losses: Values) -> Quality:
     perplexity = float(np.exp(losses.mean()))
-    spread = float(losses.std(ddof=1) / np.sqrt(len(losses))) if len(losses) > 1 else 0.0
     return Quality(
         num_scored_tokens=len(losses),
         perplexity=perplexity,
-        perplexity_error=perplexity * spread,
+        perplexity_error=perplexity * _standard_error(losses),
     )
+
+
+def _standard_error(values: Values) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0

@@ -10,13 +10,12 @@ from typing import Any
 import msgspec
 import tomli_w
 
-from quantize import measure, recommend, report, verify
+from quantize import verify
 from quantize.adapter import read_adapter
+from quantize.assess import LOG, files, measure_run, recommend_run, require_stage
 from quantize.build import Builder, Built
 from quantize.config import QuantizeConfig, to_dict
-from quantize.errors import RunError
 from quantize.examples import read_examples
-from quantize.metadata import parent_sha256
 from quantize.plan import STAGE, Plan, warnings
 from quantize.progress import Steps
 from quantize.record import manifest, provenance
@@ -33,8 +32,6 @@ from quantize.run import (
 from quantize.source import Source
 from quantize.source import resolve as resolve_source
 from quantize.verify_texts import Chain
-
-LOG = "log.jsonl"
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,61 +61,17 @@ def execute(work: Plan, options: Options) -> Path:
     if options.measure:
         measure_run(run, work.config, steps)
     else:
-        recommend_run(run, work.config)
+        recommend_run(run, work.config.recommend)
     return run
-
-
-def measure_run(
-    run: Path, config: QuantizeConfig, steps: Steps | None = None
-) -> list[measure.Measurement]:
-    """Measure what is not known on this machine, recommend and write the report."""
-    written = read_manifest(run)
-    subjects = [measure.Subject(path=path, sha256=digest) for path, digest in _files(run, written)]
-    heldout = run / "heldout.jsonl"
-    done = measure.measure(
-        run,
-        subjects,
-        heldout if heldout.is_file() else None,
-        config.measure,
-        steps or Steps(run / LOG),
-    )
-    for line in report.table(done):
-        say(line)
-    recommend_run(run, config)
-    return done
-
-
-def recommend_run(
-    run: Path, config: QuantizeConfig, *, ram: str | None = None, context: int | None = None
-) -> recommend.Recommendation:
-    """Choose a file, keep the choice and the report beside the run."""
-    written, bounds = read_manifest(run), config.recommend
-    machine_id, known = measure.machine_record()["id"], measure.read(run)
-    tokens = context or bounds.context
-    options = recommend.candidates(_files(run, written), known, machine_id, tokens)
-    chosen = recommend.recommend(
-        options, ram_bytes=recommend.parse_bytes(ram or bounds.ram), context=tokens, bounds=bounds
-    )
-    if chosen.file is not None:
-        recommend.write(run, chosen)
-    say(f"recommended: {chosen.file or 'none'}: {chosen.reason}")
-    report.write(
-        run,
-        known,
-        machine_id,
-        recommendation=chosen,
-        quantized_from=written.base_model.quantized_from,
-    )
-    return chosen
 
 
 def verify_run(run: Path, config: QuantizeConfig) -> verify.Verification:
     """Check a complete run again, with what of its inputs is still there."""
     written = read_manifest(run)
-    _require_stage(run, written)
+    require_stage(run, written)
     source = next((record for record in written.inputs if record.role == "finetune_run"), None)
     merged = run / "merged" if (run / "merged").is_dir() else _hf_input(written)
-    ggufs = tuple(path for path, _ in _files(run, written))
+    ggufs = tuple(path for path, _ in files(run, written))
     built = Built(ggufs=ggufs, merged=merged, adapter=None)
     base: Path | None = None
     if source is not None and Path(source.ref).is_dir():
@@ -129,8 +82,8 @@ def verify_run(run: Path, config: QuantizeConfig) -> verify.Verification:
         say(f"the finetune run {source.ref} is gone: the merge itself is not checked")
     steps = Steps(run / LOG)
     with steps.step("verify that the files are those of the manifest"):
-        files = verify.compare_files(run, written.outputs)
-    checked = verify.verify(_chain(run, built, base), config.verify, steps, before=(files,))
+        unchanged = verify.compare_files(run, written.outputs)
+    checked = verify.verify(_chain(run, built, base), config.verify, steps, before=(unchanged,))
     verify.write(run, checked)
     return checked
 
@@ -169,27 +122,6 @@ def _chain(run: Path, built: Built, base: Path | None) -> Chain:
         adapter=built.adapter,
         conversations=tuple(read_examples(heldout)) if heldout.is_file() else (),
     )
-
-
-def _files(run: Path, written: Manifest) -> list[tuple[Path, str]]:
-    """Return the GGUFs and their hashes: the one made from none of the others, then by size."""
-    _require_stage(run, written)
-    files = {
-        run / record.path: record.sha256 for record in written.outputs if record.role == "gguf"
-    }
-    missing = [path.name for path in files if not path.is_file()]
-    if missing or not files:
-        raise RunError(f"{run} lacks {', '.join(missing) or 'any GGUF'}; quantize again")
-    made_here = set(files.values())
-    order = {
-        path: (parent_sha256(path) in made_here, -path.stat().st_size, path.name) for path in files
-    }
-    return sorted(files.items(), key=lambda item: order[item[0]])
-
-
-def _require_stage(run: Path, written: Manifest) -> None:
-    if written.stage != STAGE:
-        raise RunError(f"{run} is a {written.stage} run, not a quantize run")
 
 
 def _hf_input(written: Manifest) -> Path | None:

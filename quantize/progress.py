@@ -11,8 +11,14 @@ import msgspec
 
 from quantize.run import say
 
+Draw = Callable[[int, int], None]
+"""Show that `done` of `all` is done."""
 _BAR_WIDTH = 24
 _REDRAW_SECONDS = 0.1
+
+
+def no_draw(_done: int, _total: int) -> None:
+    """Show no progress."""
 
 
 class Steps:
@@ -23,7 +29,7 @@ class Steps:
         self.done = 0
 
     @contextlib.contextmanager
-    def step(self, title: str) -> Iterator[Callable[[int, int], None]]:
+    def step(self, title: str) -> Iterator[Draw]:
         """Announce a step; the value it gives draws (done, all) within it."""
         self.done += 1
         place = f"[{self.done}]"

@@ -1,8 +1,9 @@
 """Choose the file to serve from figures; knows no llama.cpp call, only headers and numbers.
 
-Memory is file + f16 KV cache at the context + working buffers. Of the files that fit, those within
-the quality bounds compete on decode speed, and near the top the smallest wins, since timings are
-not exact; when none is within the bounds, the closest one is chosen.
+Memory is what was measured here, brought to the asked context; where nothing was, file + f16 KV
+cache + working buffers. Of the files that fit, those within the quality bounds compete on decode
+speed. Timings vary, so speeds whose ranges overlap, or which differ by less than a tenth, count as
+equal, and the smallest of the equally fast wins. When none is within the bounds, the closest does.
 """
 
 import re
@@ -14,17 +15,18 @@ import msgspec
 
 from quantize.config import RecommendConfig
 from quantize.errors import ConfigError
-from quantize.gguf_header import read_header
+from quantize.gguf_header import GgufHeader, read_header
 from quantize.inspect_gguf import kv_cache_bytes
-from quantize.measure import Measurement
+from quantize.measurement_file import Measurement
 from quantize.run import SCHEMA_VERSION, write_json
 
 FILE = "recommendation.json"
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_SERVER_BYTES = 96 << 20
+"""What the server's own packages add to a process that only holds the model."""
 _PROCESS_BYTES = 160 << 20
-"""Interpreter, server and library code."""
+"""Interpreter, server and library code, where nothing was measured."""
 _NEARLY_AS_FAST = 0.9
-"""Decode speeds within a tenth of each other count as equal."""
 _OUTPUT_ROWS = 128
 """Rows of float32 logits and activations held at once."""
 
@@ -35,7 +37,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     file: str
     file_bytes: int
     memory_bytes: int
-    n_ctx_train: int | None
+    kv_bytes: int = 0
+    """The part of the memory that is an f16 KV cache."""
     figures: dict[str, Any] | None
     """None when it was measured on no machine."""
     measured_here: bool
@@ -53,7 +56,17 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def decode_speed(self) -> float:
         """Return tokens per second, 0 when not known for this machine."""
-        known = (self.figures or {}).get("decode_tokens_per_second")
+        return self.speed("decode_tokens_per_second")
+
+    def as_fast_as(self, other: "Candidate") -> bool:
+        """Say whether its speed cannot be told from a higher one."""
+        highest = self.speed("decode_tokens_per_second_high") or self.decode_speed
+        lowest = other.speed("decode_tokens_per_second_low") or other.decode_speed
+        return highest >= lowest or self.decode_speed >= _NEARLY_AS_FAST * other.decode_speed
+
+    def speed(self, key: str) -> float:
+        """Return one of its rates on this machine, 0 when not known."""
+        known = (self.figures or {}).get(key)
         return float(known) if known and self.measured_here else 0.0
 
 
@@ -63,6 +76,8 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int = SCHEMA_VERSION
     file: str | None
     reason: str
+    pareto_front: tuple[str, ...] = ()
+    """Files that no other beats in both bytes and distance, smallest first."""
 
 
 def parse_bytes(text: str) -> int:
@@ -84,54 +99,93 @@ def candidates(
     result = []
     for path, sha256 in files:
         header = read_header(path)
-        mine = [entry for entry in known if entry.file_sha256 == sha256]
+        mine = [entry for entry in known if entry.file_sha256 == sha256 and _whole(entry)]
         mine.sort(key=lambda entry: entry.machine.get("id") != machine_id)
-        n_vocab = header.metadata.get("tokenizer.ggml.tokens", 0)
-        working = _PROCESS_BYTES + _OUTPUT_ROWS * 4 * (n_vocab if isinstance(n_vocab, int) else 0)
+        here = bool(mine) and mine[0].machine.get("id") == machine_id
+        figures = mine[0].figures if mine else None
         result.append(
             Candidate(
                 file=path.name,
                 file_bytes=header.file_bytes,
-                memory_bytes=header.file_bytes + kv_cache_bytes(header, context) + working,
-                n_ctx_train=header.architecture_value("context_length"),
-                figures=mine[0].figures if mine else None,
-                measured_here=bool(mine) and mine[0].machine.get("id") == machine_id,
+                memory_bytes=_memory_bytes(header, context, figures if here else None),
+                kv_bytes=kv_cache_bytes(header, context),
+                figures=figures,
+                measured_here=here,
             )
         )
     return result
 
 
 def recommend(
-    options: Sequence[Candidate], *, ram_bytes: int, context: int, bounds: RecommendConfig
+    options: Sequence[Candidate],
+    *,
+    ram_bytes: int,
+    context: int,
+    bounds: RecommendConfig,
 ) -> Recommendation:
     """Choose one file and say why in one sentence."""
+    front = tuple(option.file for option in pareto_front(options))
     fitting = [option for option in options if option.memory_bytes <= ram_bytes]
-    if not fitting:
-        return Recommendation(file=None, reason=_what_to_give_up(options, ram_bytes, context))
     room = f"{ram_bytes / 2**30:.3g} GiB at {context} tokens of context"
-    measured = [option for option in fitting if option.figures is not None]
-    if not measured:
-        best = max(fitting, key=lambda option: option.file_bytes)
-        return Recommendation(
-            file=best.file, reason=f"the largest that fits {room}; nothing was measured"
-        )
-    good = [option for option in measured if _within(option, bounds)]
-    if not good:
-        best = min(measured, key=lambda option: option.mean_kld)
-        return Recommendation(
-            file=best.file,
-            reason=f"no file that fits {room} is within the quality bounds (mean KLD "
-            f"{bounds.max_mean_kld_nats:g} nats); this one is closest, at {best.mean_kld:.3g}",
-        )
-    top = max(option.decode_speed for option in good)
-    quick = [option for option in good if option.decode_speed >= _NEARLY_AS_FAST * top]
-    best = min(quick, key=lambda option: option.file_bytes)
-    return Recommendation(file=best.file, reason=_why(best, room, bounds))
+    quick = [option for option in fitting if option.decode_speed >= bounds.min_tok_s]
+    if not fitting:
+        best, reason = None, _what_to_give_up(options, ram_bytes, context)
+    elif not quick:
+        best, reason = None, _too_slow(fitting, room, bounds)
+    else:
+        best, reason = _choose(quick, room, bounds)
+    return Recommendation(file=best, reason=reason, pareto_front=front)
+
+
+def pareto_front(options: Sequence[Candidate]) -> list[Candidate]:
+    """Return the measured files that no other beats in both bytes and distance, by size."""
+    front: list[Candidate] = []
+    measured = [option for option in options if option.figures is not None]
+    for option in sorted(measured, key=lambda each: (each.file_bytes, each.mean_kld)):
+        if not front or option.mean_kld < front[-1].mean_kld:
+            front.append(option)
+    return front
 
 
 def write(run: Path, recommendation: Recommendation) -> None:
     """Keep a recommendation beside a run for the server."""
     write_json(run / FILE, recommendation)
+
+
+def _whole(entry: Measurement) -> bool:
+    """Say whether a measurement was not interrupted between words and timings."""
+    return "perplexity" in entry.figures and "decode_tokens_per_second" in entry.figures
+
+
+def _memory_bytes(header: GgufHeader, context: int, figures: dict[str, Any] | None) -> int:
+    resident = (figures or {}).get("resident_bytes")
+    if figures and resident:
+        measured_at = figures["resident_context_tokens"]
+        other = kv_cache_bytes(header, context) - kv_cache_bytes(header, measured_at)
+        return int(resident) + other + _SERVER_BYTES
+    n_vocab = header.metadata.get("tokenizer.ggml.tokens", 0)
+    working = _PROCESS_BYTES + _OUTPUT_ROWS * 4 * (n_vocab if isinstance(n_vocab, int) else 0)
+    return header.file_bytes + kv_cache_bytes(header, context) + working
+
+
+def _choose(
+    options: Sequence[Candidate], room: str, bounds: RecommendConfig
+) -> tuple[str | None, str]:
+    measured = [option for option in options if option.figures is not None]
+    if not measured:
+        largest = max(options, key=lambda option: option.file_bytes)
+        return largest.file, f"the largest that fits {room}; nothing was measured"
+    good = [option for option in measured if _within(option, bounds)]
+    if not good:
+        best = min(measured, key=lambda option: option.mean_kld)
+        return best.file, (
+            f"no file that fits {room} is within the quality bounds (mean KLD "
+            f"{bounds.max_mean_kld_nats:g} nats); this one is closest, at {best.mean_kld:.3g}"
+        )
+    fastest = max(good, key=lambda option: option.decode_speed)
+    equal = [option for option in good if option.as_fast_as(fastest)]
+    best = min(equal, key=lambda option: option.file_bytes)
+    return best.file, _why(best, room, bounds)
 
 
 def _within(option: Candidate, bounds: RecommendConfig) -> bool:
@@ -157,15 +211,29 @@ def _why(best: Candidate, room: str, bounds: RecommendConfig) -> str:
     return f"the smallest within the quality bounds, {quality}; {needs}; not timed on this machine"
 
 
+def _too_slow(fitting: Sequence[Candidate], room: str, bounds: RecommendConfig) -> str:
+    fastest = max(fitting, key=lambda option: option.decode_speed)
+    if not fastest.decode_speed:
+        return f"no file that fits {room} was timed on this machine; measure the run first"
+    return (
+        f"no file that fits {room} reaches {bounds.min_tok_s:g} tok/s: the fastest, {fastest.file},"
+        f" decodes {fastest.decode_speed:.1f} tok/s here; a smaller quant type or a lower "
+        "--min-tok-s would do"
+    )
+
+
 def _what_to_give_up(options: Sequence[Candidate], ram_bytes: int, context: int) -> str:
     smallest = min(options, key=lambda option: option.memory_bytes)
-    per_token = (smallest.memory_bytes - smallest.file_bytes) / max(context, 1)
-    spare = ram_bytes - smallest.file_bytes - _PROCESS_BYTES
-    shorter = (
-        f"a context of about {int(spare / per_token)} tokens or " if spare > per_token * 256 else ""
-    )
+    missing = smallest.memory_bytes - ram_bytes
+    ways = []
+    if smallest.kv_bytes > missing:
+        shorter = int(context * (1 - missing / smallest.kv_bytes))
+        ways.append(f"a context of at most {shorter} tokens")
+    if smallest.kv_bytes * 15 // 32 > missing:  # q8_0 takes 8.5 bits for f16's 16
+        ways.append("a q8_0 KV cache")
+    ways.append("a smaller quant type")
     return (
-        f"nothing fits: the smallest file, {smallest.file}, needs "
+        f"nothing fits: the smallest in memory, {smallest.file}, needs "
         f"{smallest.memory_bytes / 2**20:.0f} MiB at {context} tokens of context, "
-        f"{ram_bytes / 2**20:.0f} MiB are given; {shorter}a smaller quant type would"
+        f"{ram_bytes / 2**20:.0f} MiB are given; to give up: {' or '.join(ways)}"
     )

@@ -1,19 +1,38 @@
-"""The table and the plot of a run, from what was measured; measures nothing itself."""
+"""The report of a run, from what was measured; measures nothing itself."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from quantize import plot
 from quantize.budget_report import sections
-from quantize.measure import Measurement
+from quantize.measurement_file import Measurement
 from quantize.recommend import Recommendation
 from quantize.run import write_atomically
 
 TABLE, PLOT = "report.md", "report.png"
-_HEAD = (
-    "| file | MB | bits/weight | types held | perplexity | mean KLD (nats) | top-1 | "
-    "prefill tok/s | decode tok/s |"
+_QUALITY = (
+    "file",
+    "MB",
+    "bits/weight",
+    "types held",
+    "perplexity ratio",
+    "mean KLD (nats)",
+    "99% KLD",
+    "max KLD",
+    "top-1",
+    "KLD on text",
 )
+_SPEED = (
+    "file",
+    "prefill tok/s",
+    "decode tok/s",
+    "lowest to highest",
+    "by rows at once",
+    "load (s)",
+    "resident MB",
+)
+_KV = ("KV cache", "mean KLD (nats)", "top-1", "prefill tok/s", "decode tok/s", "resident MB")
 
 
 def write(
@@ -25,43 +44,102 @@ def write(
     quantized_from: str | None,
 ) -> None:
     """Write report.md, and report.png when this machine has figures."""
-    here = [entry for entry in known if entry.machine.get("id") == machine_id]
+    whole = [entry for entry in known if "decode_tokens_per_second" in entry.figures]
+    here = [entry for entry in whole if entry.machine.get("id") == machine_id]
     lines = [f"# Quantized files of {run.name}", ""]
     if quantized_from:
         lines += [_grid_warning(quantized_from), ""]
-    for machine, entries in _by_machine(known, machine_id):
+    for machine, entries in _by_machine(whole, machine_id):
         lines += _section(machine, entries, here=machine.get("id") == machine_id)
     lines += sections(run, here)
     if recommendation is not None:
         chosen = recommendation.file or "none"
         lines += [f"Recommended: **{chosen}**: {recommendation.reason}.", ""]
     if here:
-        _plot(run / PLOT, here)
-        lines += [f"![bytes against quality and speed]({PLOT})", ""]
+        front = recommendation.pareto_front if recommendation else ()
+        plot.draw(run / PLOT, here, front)
+        if front:
+            lines += [f"No file beats these in both bytes and distance: {', '.join(front)}.", ""]
+        lines += [f"![bytes against distance and speed]({PLOT})", ""]
     write_atomically(run / TABLE, "\n".join(lines).encode())
 
 
 def table(entries: Sequence[Measurement]) -> list[str]:
-    """Return the Markdown table of one machine's figures."""
-    rows = [_HEAD, "|" + "---|" * (_HEAD.count("|") - 1)]
-    return rows + [_row(entry) for entry in entries]
+    """Return the Markdown tables of one machine's figures: quality, speed and KV cache types."""
+    lines = _markdown(_QUALITY, [_quality_row(entry) for entry in entries])
+    lines += ["", *_markdown(_SPEED, [_speed_row(entry) for entry in entries])]
+    for entry in entries:
+        rows = _kv_rows(entry)
+        if rows:
+            title = f"KV cache types against f16, on {entry.file}:"
+            lines += ["", title, "", *_markdown(_KV, rows)]
+    return lines
 
 
-def _row(entry: Measurement) -> str:
+def _quality_row(entry: Measurement) -> list[str]:
     figures = entry.figures
-    held = ", ".join(f"{name} {share:.0%}" for name, share in figures["type_shares"].items())
-    cells = [
+    shares = figures["type_shares"].items()
+    return [
         entry.file,
         f"{figures['file_bytes'] / 1e6:.1f}",
         f"{figures['bits_per_weight']:.2f}",
-        held,
-        f"{figures['perplexity']:.3f} ± {figures['perplexity_error']:.3f}",
+        ", ".join(f"{name} {share:.0%}" for name, share in shares if share >= 0.005),
+        _ratio(figures),
         _optional(figures, "mean_kld_nats", ".4f"),
+        _optional(figures, "p99_kld_nats", ".3f"),
+        _optional(figures, "max_kld_nats", ".2f"),
         _optional(figures, "top1_agreement", ".1%"),
+        _optional(figures, "text_mean_kld_nats", ".4f"),
+    ]
+
+
+def _ratio(figures: dict[str, Any]) -> str:
+    if figures.get("perplexity_ratio") is None:
+        return f"1 (perplexity {figures['perplexity']:.3f})"
+    return f"{figures['perplexity_ratio']:.4f} ± {figures['perplexity_ratio_error']:.4f}"
+
+
+def _speed_row(entry: Measurement) -> list[str]:
+    figures = entry.figures
+    sizes = figures["decode_tokens_per_second_by_rows"].items()
+    low, high = (figures[f"decode_tokens_per_second_{end}"] for end in ("low", "high"))
+    return [
+        entry.file,
         f"{figures['prefill_tokens_per_second']:.0f}",
         f"{figures['decode_tokens_per_second']:.1f}",
+        f"{low:.1f} to {high:.1f}",
+        ", ".join(f"{size}: {rate:.0f}" for size, rate in sizes),
+        f"{figures['load_seconds']:.2f}",
+        _megabytes(figures.get("resident_bytes")),
     ]
-    return "| " + " | ".join(cells) + " |"
+
+
+def _kv_rows(entry: Measurement) -> list[list[str]]:
+    rows = []
+    for name, figures in entry.figures.get("kv_cache", {}).items():
+        if "refused" in figures:
+            rows.append([name, "refused by llama.cpp", "", "", "", ""])
+            continue
+        rows.append(
+            [
+                name,
+                f"{figures['mean_kld_nats']:.5f}",
+                f"{figures['top1_agreement']:.1%}",
+                f"{figures['prefill_tokens_per_second']:.0f}",
+                f"{figures['decode_tokens_per_second']:.1f}",
+                _megabytes(figures.get("resident_bytes")),
+            ]
+        )
+    return rows
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (head, *rows)]
+    return [lines[0], "|" + "---|" * len(head), *lines[1:]]
+
+
+def _megabytes(value: int | None) -> str:
+    return "not told" if value is None else f"{value / 1e6:.0f}"
 
 
 def _optional(figures: dict[str, Any], key: str, form: str) -> str:
@@ -71,20 +149,24 @@ def _optional(figures: dict[str, Any], key: str, form: str) -> str:
 
 def _section(machine: dict[str, Any], entries: Sequence[Measurement], *, here: bool) -> list[str]:
     where = "this machine" if here else "another machine"
-    text = entries[0].settings["text"]
-    tokens = entries[0].figures["num_scored_tokens"]
-    note = (
-        f"Perplexity and distances over {tokens} tokens of {text['kind']} ({text['ref']}, SHA-256 "
-        f"{text['sha256'][:8]}). Distances are from the first file."
-    )
-    return [
-        f"## Measured on {where}: {machine['cpu']}, {machine['num_cores']} cores",
-        "",
-        *table(entries),
-        "",
-        note,
-        "",
+    title = f"## Measured on {where}: {machine['cpu']}, {machine['num_cores']} cores"
+    return [title, "", *table(entries), "", _note(entries[0]), ""]
+
+
+def _note(entry: Measurement) -> str:
+    """Say what the figures are taken on."""
+    figures, settings = entry.figures, entry.settings
+    counts = [figures.get("num_scored_tokens"), figures.get("text_num_scored_tokens")]
+    texts = [
+        f"{count} tokens of {text['kind']} ({text['ref']}, SHA-256 {text['sha256'][:8]})"
+        for count, text in zip(counts, settings["texts"], strict=False)
     ]
+    return (
+        f"Distances are from the first file, over {' and, on text, '.join(texts)}. Each rate is "
+        f"the median of {figures['num_timings']} timings, in turns with the other files; resident "
+        f"memory is that of a process with {figures['resident_context_tokens']} tokens of context "
+        "and nothing else, loaded from the page cache."
+    )
 
 
 def _by_machine(
@@ -103,30 +185,3 @@ def _grid_warning(quantized_from: str) -> str:
         "quantizer's grid, so types that share the grid look better here than on weights trained "
         "in 16 bits: do not carry this comparison over to another model."
     )
-
-
-def _plot(path: Path, entries: Sequence[Measurement]) -> None:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    sizes = [entry.figures["file_bytes"] / 1e6 for entry in entries]
-    quality = [entry.figures["perplexity"] for entry in entries]
-    speeds = [entry.figures["decode_tokens_per_second"] for entry in entries]
-    points = axes.scatter(sizes, quality, c=speeds, cmap="viridis", s=70)
-    for entry, x, y in zip(entries, sizes, quality, strict=True):
-        axes.annotate(
-            entry.file.removesuffix(".gguf").rpartition("-")[2],
-            (x, y),
-            textcoords="offset points",
-            xytext=(6, 6),
-        )
-    axes.set_xlabel("file size (MB)")
-    axes.set_ylabel("perplexity on held-out text (lower is better)")
-    axes.margins(0.12)
-    figure.colorbar(points, label="decode (tokens/s)")
-    temporary = path.with_name(path.name + ".tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    temporary.replace(path)

@@ -15,7 +15,8 @@ ASKED = ["--types", "f16", "--target-bpw", "6.6", "--no-verify"]
 ASKED += ["--set", "budget.probes=9", "--set", "budget.types=['q4_k', 'q6_k', 'q8_0']"]
 ASKED += ["--set", "budget.probe_tokens=64", "--set", "imatrix.tokens=64"]
 ASKED += ["--set", "measure.scored_tokens=24", "--set", "measure.prefill_tokens=32"]
-ASKED += ["--set", "measure.decode_tokens=4"]
+ASKED += ["--set", "measure.decode_tokens=4", "--set", "measure.rounds=1"]
+ASKED += ["--set", "measure.text_tokens=24", "--set", "measure.kv_types=[]"]
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 
 from quantize.errors import SourceError
 from quantize.examples import ScoredText
-from quantize.perplexity import score, score_reference
+from quantize.perplexity import LiveReference, score, score_alone, score_reference
 
 TEXTS = [
     ScoredText(prompt_token_ids=[0, 1], response_token_ids=[2, 3, 0]),
@@ -71,3 +71,31 @@ def test_the_divergence_is_the_definitions():
 def test_no_text_is_refused():
     with pytest.raises(SourceError, match="nothing to score"):
         score_reference(FakeModel(np.zeros((4, 4))), [])
+
+
+def test_a_reference_decoded_beside_gives_the_same_figures_as_a_kept_one():
+    random = np.random.default_rng(2)
+    p, q = random.normal(size=(4, 4)), random.normal(size=(4, 4))
+    first, kept = score_reference(FakeModel(p), TEXTS)
+    stored = score(FakeModel(q), TEXTS, kept)
+    kept.close()
+    assert score(FakeModel(q), TEXTS, LiveReference(FakeModel(p), TEXTS)) == stored
+    assert score_alone(FakeModel(p), TEXTS) == first
+
+
+def test_the_ratios_error_is_that_of_paired_differences():
+    random = np.random.default_rng(3)
+    p, q = random.normal(size=(4, 4)), random.normal(size=(4, 4))
+    quality = score(FakeModel(q), TEXTS, LiveReference(FakeModel(p), TEXTS))
+
+    def loss(rows, before, token):
+        return np.log(np.exp(rows[before]).sum()) - rows[before][token]
+
+    pairs = [(1, 2), (2, 3), (3, 0), (3, 1)]
+    worse = np.array([loss(q, *pair) - loss(p, *pair) for pair in pairs])
+    assert quality.perplexity_ratio == pytest.approx(np.exp(worse.mean()), rel=1e-5)
+    error = np.exp(worse.mean()) * worse.std(ddof=1) / 2
+    assert quality.perplexity_ratio_error == pytest.approx(error, rel=1e-4)
+    assert score(
+        FakeModel(p), TEXTS, LiveReference(FakeModel(p), TEXTS)
+    ).perplexity_ratio_error == pytest.approx(0, abs=1e-9)

@@ -20,6 +20,10 @@ from quantize.merge import shard_names
 
 SMALL = ["--set", "measure.scored_tokens=24", "--set", "measure.prefill_tokens=32"]
 SMALL += ["--set", "measure.decode_tokens=4", "--set", "verify.num_prompts=2"]
+SMALL += ["--set", "measure.text_tokens=24", "--set", "measure.prefill_rows=[32]"]
+SMALL += ["--set", "measure.decode_sequences=[1, 2]", "--set", "measure.rounds=2"]
+SMALL += ["--set", "measure.max_example_tokens=128", "--set", "measure.kv_types=['q8_0']"]
+SMALL += ["--set", "verify.server=false"]
 TYPES = ["--types", "f16,q8_0,q4_k_m"]
 
 
@@ -115,7 +119,15 @@ def test_figures_report_and_recommendation_stand_beside(done):
     figures = document["measurements"][1]["figures"]
     assert figures["mean_kld_nats"] >= 0
     assert figures["bits_per_weight"] == pytest.approx(8.5, abs=0.05)
-    assert figures["decode_tokens_per_second"] > 0
+    assert figures["num_timings"] == 2
+    low, middle, high = (figures[f"decode_tokens_per_second{end}"] for end in ("_low", "", "_high"))
+    assert 0 < low <= middle <= high
+    assert set(figures["decode_tokens_per_second_by_rows"]) == {"1", "2"}
+    assert figures["text_mean_kld_nats"] >= 0
+    assert figures["resident_bytes"] > figures["file_bytes"]
+    reference = document["measurements"][0]["figures"]
+    assert reference["kv_cache"]["q8_0"]["mean_kld_nats"] > 0
+    assert "kv_cache" not in figures
     report = (done / "report.md").read_text()
     assert "tiny-model-q4_k_m.gguf" in report
     assert (done / "report.png").read_bytes().startswith(b"\x89PNG")

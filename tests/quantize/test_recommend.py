@@ -10,8 +10,10 @@ BOUNDS = RecommendConfig()
 MIB = 1 << 20
 
 
-def candidate(file, size, kld=0.0, speed=10.0, *, here=True, measured=True):
+def candidate(file, size, kld=0.0, speed=10.0, *, here=True, measured=True, spread=0.0):
     figures = {
+        "decode_tokens_per_second_low": speed - spread,
+        "decode_tokens_per_second_high": speed + spread,
         "mean_kld_nats": kld,
         "perplexity_ratio": 1 + kld / 10,
         "decode_tokens_per_second": speed,
@@ -20,7 +22,7 @@ def candidate(file, size, kld=0.0, speed=10.0, *, here=True, measured=True):
         file=file,
         file_bytes=size * MIB,
         memory_bytes=(size + 50) * MIB,
-        n_ctx_train=2048,
+        kv_bytes=40 * MIB,
         figures=figures if measured else None,
         measured_here=here and measured,
     )
@@ -32,8 +34,8 @@ Q4 = candidate("q4", 200, 0.03, 14)
 Q2 = candidate("q2", 100, 0.5, 20)
 
 
-def choose(options, ram=2000 * MIB):
-    return recommend(options, ram_bytes=ram, context=1024, bounds=BOUNDS)
+def choose(options, ram=2000 * MIB, bounds=BOUNDS):
+    return recommend(options, ram_bytes=ram, context=1024, bounds=bounds)
 
 
 def test_the_fastest_within_the_bounds_is_chosen_with_its_figures():
@@ -45,6 +47,28 @@ def test_the_fastest_within_the_bounds_is_chosen_with_its_figures():
 
 def test_a_hardly_faster_file_does_not_beat_a_smaller_one():
     assert choose([candidate("f16", 800, speed=10.4), candidate("q8", 400, 0.001, 10)]).file == "q8"
+
+
+def test_a_difference_within_the_spread_of_the_timings_does_not_decide():
+    fast, slow = candidate("big", 400, 0.001, 14, spread=3), candidate("small", 200, 0.03, 9)
+    assert choose([fast, slow]).file == "big"
+    noisy = candidate("small", 200, 0.03, 9, spread=2.5)
+    assert choose([fast, noisy]).file == "small"
+
+
+def test_a_floor_under_the_speed_is_kept_or_said():
+    assert choose([F16, Q8, Q4], bounds=RecommendConfig(min_tok_s=8)).file == "q4"
+    none = choose([F16, Q8], bounds=RecommendConfig(min_tok_s=30))
+    assert none.file is None
+    assert "reaches 30 tok/s: the fastest, q8, decodes 9.0 tok/s" in none.reason
+    untimed = choose([candidate("a", 9, here=False)], bounds=RecommendConfig(min_tok_s=1))
+    assert untimed.file is None
+    assert "measure the run first" in untimed.reason
+
+
+def test_the_front_holds_what_no_file_beats_in_bytes_and_distance():
+    beaten = candidate("worse", 300, 0.2)
+    assert choose([F16, Q8, Q4, Q2, beaten]).pareto_front == ("q2", "q4", "q8", "f16")
 
 
 def test_what_does_not_fit_is_not_chosen():
@@ -62,6 +86,11 @@ def test_when_nothing_fits_it_says_what_to_give_up():
     assert chosen.file is None
     assert "q2" in chosen.reason
     assert "150 MiB" in chosen.reason
+    assert "a context of at most 256 tokens or a smaller quant type" in chosen.reason
+
+
+def test_a_quantized_kv_cache_is_named_where_it_would_do():
+    assert "a q8_0 KV cache" in choose([F16, Q2], ram=135 * MIB).reason
 
 
 def test_speed_measured_elsewhere_counts_for_nothing():

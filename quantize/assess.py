@@ -1,0 +1,81 @@
+"""What is said of a complete run: its files measured, one recommended, a report written.
+
+All of it stands beside the run; nothing here changes a file that the manifest lists.
+"""
+
+from pathlib import Path
+
+from quantize import measure, recommend, report
+from quantize.config import QuantizeConfig, RecommendConfig
+from quantize.errors import RunError
+from quantize.measurement_file import Measurement, Subject, machine_record, read
+from quantize.metadata import parent_sha256
+from quantize.plan import STAGE
+from quantize.progress import Steps
+from quantize.run import Manifest, read_manifest, say
+
+LOG = "log.jsonl"
+
+
+def measure_run(run: Path, config: QuantizeConfig, steps: Steps | None = None) -> list[Measurement]:
+    """Measure what is not known on this machine, recommend and write the report."""
+    written = read_manifest(run)
+    subjects = [Subject(path=path, sha256=digest) for path, digest in files(run, written)]
+    heldout = run / "heldout.jsonl"
+    done = measure.measure(
+        run,
+        subjects,
+        heldout if heldout.is_file() else None,
+        config.measure,
+        steps or Steps(run / LOG),
+        context=config.recommend.context,
+    )
+    for line in report.table(done):
+        say(line)
+    recommend_run(run, config.recommend)
+    return done
+
+
+def recommend_run(run: Path, bounds: RecommendConfig) -> recommend.Recommendation:
+    """Choose a file, keep the choice and the report beside the run."""
+    written = read_manifest(run)
+    machine_id, known = machine_record()["id"], read(run)
+    chosen = recommend.recommend(
+        recommend.candidates(files(run, written), known, machine_id, bounds.context),
+        ram_bytes=recommend.parse_bytes(bounds.ram),
+        context=bounds.context,
+        bounds=bounds,
+    )
+    if chosen.file is not None:
+        recommend.write(run, chosen)
+    say(f"recommended: {chosen.file or 'none'}: {chosen.reason}")
+    report.write(
+        run,
+        known,
+        machine_id,
+        recommendation=chosen,
+        quantized_from=written.base_model.quantized_from,
+    )
+    return chosen
+
+
+def files(run: Path, written: Manifest) -> list[tuple[Path, str]]:
+    """Return the GGUFs and their hashes: the one made from none of the others, then by size."""
+    require_stage(run, written)
+    found = {
+        run / record.path: record.sha256 for record in written.outputs if record.role == "gguf"
+    }
+    missing = [path.name for path in found if not path.is_file()]
+    if missing or not found:
+        raise RunError(f"{run} lacks {', '.join(missing) or 'any GGUF'}; quantize again")
+    made_here = set(found.values())
+    order = {
+        path: (parent_sha256(path) in made_here, -path.stat().st_size, path.name) for path in found
+    }
+    return sorted(found.items(), key=lambda item: order[item[0]])
+
+
+def require_stage(run: Path, written: Manifest) -> None:
+    """Refuse a run of another stage."""
+    if written.stage != STAGE:
+        raise RunError(f"{run} is a {written.stage} run, not a quantize run")

@@ -116,7 +116,11 @@ class Book:
             figures=entry.figures | figures,
             samples=entry.samples if samples is None else tuple(samples),
         )
-        self._kept = [other for other in self._kept if not _same(entry, other)] + [entry]
+        places = [place for place, other in enumerate(self._kept) if _same(entry, other)]
+        if places:
+            self._kept[places[0]] = entry
+        else:
+            self._kept.append(entry)
         write_json(
             self.run / FILE, _Document(schema_version=SCHEMA_VERSION, measurements=self._kept)
         )

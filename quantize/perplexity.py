@@ -5,6 +5,7 @@ model's, chunk by chunk, or lie in a file that has no name; what grows with the 
 token.
 """
 
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -19,6 +20,7 @@ from quantize.progress import Draw, no_draw
 
 Logits = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
+_LOG_HALF = math.log(0.5)
 
 
 class Model(Protocol):
@@ -44,6 +46,10 @@ class Quality(msgspec.Struct, frozen=True, kw_only=True):
     p99_kld_nats: float | None = None
     max_kld_nats: float | None = None
     top1_agreement: float | None = None
+    num_decided_tokens: int | None = None
+    """Tokens on which the reference gives its first choice at least half of the probability."""
+    decided_top1_agreement: float | None = None
+    """Agreement on those; elsewhere the first choice is nearly a matter of rounding."""
     perplexity_ratio: float | None = None
     perplexity_ratio_error: float | None = None
     """Standard error of the ratio, from the paired differences of each token's loss."""
@@ -129,7 +135,7 @@ def score(
     model: Model, texts: Sequence[ScoredText], reference: Reference, on_rows: Draw = no_draw
 ) -> Quality:
     """Score a model against the logits of a reference on the same texts."""
-    losses, wanted, divergences, agreements = [], [], [], []
+    losses, wanted, divergences, agreements, decided = [], [], [], [], []
     num_rows = num_scored(texts)
     for start, logits, targets in _scored_rows(model, texts):
         other = reference.rows(start, len(logits))
@@ -138,16 +144,20 @@ def score(
         wanted.append(_losses(log_p, targets))
         divergences.append(np.sum(np.exp(log_p) * (log_p - log_q), axis=1))
         agreements.append(logits.argmax(axis=1) == other.argmax(axis=1))
+        decided.append(log_p.max(axis=1) >= _LOG_HALF)
         on_rows(start + len(logits), num_rows)
     own, kld = np.concatenate(losses), np.maximum(np.concatenate(divergences), 0.0)
     worse = own - np.concatenate(wanted)
+    agreed, clear = np.concatenate(agreements), np.concatenate(decided)
     ratio = float(np.exp(worse.mean()))
     return msgspec.structs.replace(
         _quality(own),
         mean_kld_nats=float(kld.mean()),
         p99_kld_nats=float(np.quantile(kld, 0.99)),
         max_kld_nats=float(kld.max()),
-        top1_agreement=float(np.concatenate(agreements).mean()),
+        top1_agreement=float(agreed.mean()),
+        num_decided_tokens=int(clear.sum()),
+        decided_top1_agreement=float(agreed[clear].mean()) if clear.any() else None,
         perplexity_ratio=ratio,
         perplexity_ratio_error=ratio * _standard_error(worse),
     )

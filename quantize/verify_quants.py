@@ -40,13 +40,13 @@ def _compare(
     held, bound = bound_of(read_header(path))
     with LlamaSession(path, n_ctx=n_ctx) as session:
         quality = score(session, texts, stored)
-    agreement, kld = quality.top1_agreement or 0.0, quality.mean_kld_nats
+    kld, count = quality.mean_kld_nats, quality.num_decided_tokens or 0
     assert kld is not None  # there is a reference
-    least = bound.least_agreement(quality.num_scored_tokens)
-    passed = agreement >= least and kld <= bound.max_mean_kld_nats
+    least, agreement = bound.least_agreement(count), quality.decided_top1_agreement
+    passed = kld <= bound.max_mean_kld_nats and (agreement is None or agreement >= least)
+    agreed = "no token is decided" if agreement is None else f"top-1 agreement {agreement:.1%}"
     detail = (
-        f"top-1 agreement {agreement:.1%} (at least {least:.1%} where most is "
-        f"{held}), mean KLD {kld:.2g} nats (at most {bound.max_mean_kld_nats:g}) over "
-        f"{quality.num_scored_tokens} tokens"
+        f"{agreed} on {count} decided tokens (at least {least:.1%} where most is {held}), mean KLD "
+        f"{kld:.2g} nats (at most {bound.max_mean_kld_nats:g}) over {quality.num_scored_tokens}"
     )
     return Check(hop=hop, name=name, passed=passed, detail=detail)

@@ -14,8 +14,8 @@ import msgspec
 from quantize.errors import RunError
 from quantize.llama_session import system_info
 from quantize.machine import identity
-from quantize.speed_probe import Sample
 from quantize.run import SCHEMA_VERSION, write_json
+from quantize.speed_probe import Sample
 
 FILE = "measurements.json"
 _BUDGETS = ("scored_tokens", "text_tokens", "rounds", "full")

@@ -1,7 +1,7 @@
 """One file in a process of its own: how long it loads, what memory it takes, how fast it is.
 
 A fresh process, since the memory of one that held other models before says nothing. Run as
-`python -m quantize.speed_probe`, with a `SpeedProbe` as JSON on stdin and a `Sample` as JSON on stdout.
+`python -m quantize.speed_probe`: a `SpeedProbe` as JSON on stdin, a `Sample` on stdout.
 """
 
 import subprocess

@@ -12,8 +12,8 @@ from typing import Any
 from quantize import speed_probe
 from quantize.config import MeasureConfig
 from quantize.measurement_file import Book, Subject
-from quantize.speed_probe import Sample, SpeedProbe
 from quantize.progress import Steps
+from quantize.speed_probe import Sample, SpeedProbe
 
 
 def time_in_turns(

@@ -6,9 +6,9 @@ import pytest
 from quantize import speed_probe, timing
 from quantize.config import MeasureConfig
 from quantize.measurement_file import Book, Subject, read
-from quantize.speed_probe import Sample, SpeedProbe
 from quantize.progress import Steps
 from quantize.quality import Judge, corpora
+from quantize.speed_probe import Sample, SpeedProbe
 
 CONFIG = MeasureConfig(rounds=3, prefill_rows=(32,), decode_sequences=(1, 2))
 

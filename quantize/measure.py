@@ -44,13 +44,15 @@ def measure(
 def _settings(
     config: MeasureConfig, found: Sequence[Corpus], reference_sha256: str, context: int
 ) -> dict[str, Any]:
-    return {
+    settings = {
         **{key: value for key, value in to_dict(config).items() if key != "text"},
         "texts": [msgspec.to_builtins(corpus.ref) for corpus in found],
         "reference_sha256": reference_sha256,
         "context_tokens": context,
         "llama_cpp_commit": pin().llama_cpp_commit,
     }
+    as_read: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(settings))
+    return as_read
 
 
 def _judge(

@@ -150,6 +150,7 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     messages: int = 4096
     stop_strings: int = 64  # editors send a dozen
     prompts: int = 32  # prompts of one completions request
+    embedding_inputs: int = 2048  # OpenAI's own bound
     choices: int = 8  # `n`
     logit_bias: int = 1024
     top_logprobs: int = 20  # OpenAI's own bound

@@ -5,6 +5,7 @@ Knows neither routes nor the command line.
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -16,8 +17,9 @@ from serve.artifacts import measurements
 from serve.catalogue import Catalogue, ModelSpec
 from serve.chat.capabilities import probe
 from serve.chat.template import ChatTemplate, from_metadata
+from serve.engine.embedding import EmbeddingEngine
 from serve.engine.errors import ContextTooLargeError
-from serve.engine.sizing import size
+from serve.engine.sizing import header_of, size
 from serve.errors import ConfigError
 from serve.residents import FOREVER, Residents
 
@@ -25,7 +27,10 @@ if TYPE_CHECKING:
     from serve.config import Settings
     from serve.engine.compute import ComputeThread
     from serve.engine.engine import Engine
+    from serve.engine.loading import AnyEngine
     from serve.engine.model_info import ModelInfo
+
+logger = logging.getLogger(__name__)
 
 BUDGET_SHARE = 0.75  # of the free memory: see `ModelsSettings.budget_bytes`
 
@@ -37,7 +42,7 @@ class NotLoaded:
         self.model_info = info
 
 
-def of_engine(engine: Engine, settings: Settings) -> House:
+def of_engine(engine: AnyEngine, settings: Settings) -> House:
     """Return a house of the one model that is loaded already.
 
     Raises:
@@ -67,12 +72,11 @@ def of_catalogue(
         from serve.engine.loading import load_engine
 
         spec = catalogue.specs[name]
-        engine = load_engine(size(spec.engine, budget), compute)
+        engine = load_engine(size(spec.engine, budget), logger.info, compute)
         return serve_model(engine, settings, spec)
 
     def describe(spec: ModelSpec) -> Served:
-        stand_in = cast("Engine", NotLoaded(_info(spec, budget)))
-        return serve_model(stand_in, settings, spec)
+        return serve_model(NotLoaded(_info(spec, budget)), settings, spec)
 
     residents = Residents(
         open_model,
@@ -91,7 +95,7 @@ def _info(spec: ModelSpec, budget: int) -> ModelInfo:
         return size(spec.engine, None).info
 
 
-def serve_model(engine: Engine, settings: Settings, spec: ModelSpec) -> Served:
+def serve_model(engine: AnyEngine | NotLoaded, settings: Settings, spec: ModelSpec) -> Served:
     """Gather what the routes share about a model.
 
     Raises: ConfigError, TemplateError.
@@ -99,7 +103,9 @@ def serve_model(engine: Engine, settings: Settings, spec: ModelSpec) -> Served:
     info = engine.model_info
     template = _template(info, spec.template_file)
     return Served(
-        engine=engine,
+        engine=cast("Engine", engine),
+        embedder=engine if isinstance(engine, EmbeddingEngine) else None,
+        is_embedding=_pools(engine),
         template=template,
         capabilities=probe(template) if template else None,
         model_id=spec.name,
@@ -107,10 +113,17 @@ def serve_model(engine: Engine, settings: Settings, spec: ModelSpec) -> Served:
         sampling=defaults(info.metadata, settings.sampling),
         settings=settings,
         measurements=measurements(Path(info.path)),
-        gaps=Gaps(engine, settings.fim),
+        gaps=Gaps(cast("Engine", engine), settings.fim),
         adapters=spec.adapters,
         adapter_scales=[0.0] * len(spec.adapters),
     )
+
+
+def _pools(engine: AnyEngine | NotLoaded) -> bool:
+    """Say whether a model embeds: as its engine is, or as the file says."""
+    if isinstance(engine, NotLoaded):
+        return header_of(Path(engine.model_info.path)).pooling_type > 0
+    return isinstance(engine, EmbeddingEngine)
 
 
 def _template(info: ModelInfo, template_file: str | None) -> ChatTemplate | None:

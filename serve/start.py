@@ -6,7 +6,10 @@ Knows neither sockets nor routes; heavy libraries are imported when something is
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from serve import artifacts, purge, tune
 from serve.errors import ServeError
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from serve.api.served import House
     from serve.config import Settings
     from serve.engine.config import EngineConfig
-    from serve.engine.engine import Engine
+    from serve.engine.loading import AnyEngine
 
     Note = Callable[[str], None]
 
@@ -62,7 +65,8 @@ def _several(settings: Settings, environment: Mapping[str, str], _: Note) -> Ite
 
     named = settings.model.file
     first = None if named is None else artifacts.choose(named, environment).path
-    catalogue = Catalogue(settings, first)
+    engine = purge.with_cache_folder(settings.engine, environment)
+    catalogue = Catalogue(msgspec.structs.replace(settings, engine=engine), first)
     compute = ComputeThread()
     house = of_catalogue(catalogue, settings, compute, machine.available_memory_bytes())
     try:
@@ -72,11 +76,26 @@ def _several(settings: Settings, environment: Mapping[str, str], _: Note) -> Ite
         compute.close()
 
 
-def _load(config: EngineConfig, note: Note) -> Engine:
+def _load(config: EngineConfig, note: Note) -> AnyEngine:
     from serve.engine.engine import Engine
     from serve.engine.errors import EngineError
+    from serve.engine.loading import load_engine
+    from serve.engine.sizing import size
 
     try:
+        if _embeds(Path(config.model)):
+            return load_engine(size(config, None), note)
         return Engine.load(config, note=note)
     except EngineError as error:
         raise ServeError(str(error)) from error
+
+
+def _embeds(model: Path) -> bool:
+    """Say what kind a file is; loading it says best what is wrong with one that cannot be read."""
+    from serve.engine.errors import ModelLoadError
+    from serve.engine.sizing import header_of
+
+    try:
+        return header_of(model).pooling_type > 0
+    except ModelLoadError:
+        return False

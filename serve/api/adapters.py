@@ -56,7 +56,7 @@ async def list_adapters(
     request: Request[Any, Any, Any], model: FromQuery[str | None] = None
 ) -> list[LoadedAdapter]:
     """List the adapters of a model and the scales for everyone."""
-    served = await serving(request, model)
+    served = await serving(request, model, generates=False)
     return [
         LoadedAdapter(id=number, path=config.file, scale=scale, name=config.name)
         for number, (config, scale) in enumerate(
@@ -72,7 +72,7 @@ async def set_scales(
     model: FromQuery[str | None] = None,
 ) -> Done:
     """Set the scales for everyone; those not named become 0."""
-    served = await serving(request, model)
+    served = await serving(request, model, generates=False)
     scales = [0.0] * len(served.adapters)
     for choice in data:
         _check(served, choice.id)

@@ -24,6 +24,7 @@ from serve.engine.errors import (
     ContextTooLargeError,
     EngineClosedError,
     EngineError,
+    InputTooLongError,
     InvalidConstraintError,
     InvalidSamplingError,
     ModelsBusyError,
@@ -155,6 +156,7 @@ HANDLERS: dict[int | type[Exception], Callable[..., Response[Any]]] = {
 
 _ENGINE_FAILURES: dict[type[EngineError], tuple[int, str | None, str | None]] = {
     PromptTooLongError: (400, "context_length_exceeded", None),
+    InputTooLongError: (400, "context_length_exceeded", "input"),
     QueueFullError: (429, "queue_full", None),
     ModelsBusyError: (503, "models_busy", None),
     ModelTooLargeError: (400, "model_too_large", "model"),
@@ -173,7 +175,7 @@ def _engine_failure(error: EngineError) -> Failure:
     seconds = getattr(error, "retry_after_seconds", None)
     headers = {} if seconds is None else {"Retry-After": str(seconds)}
     failure = _failure(status, str(error), param=param, code=code, headers=headers)
-    if isinstance(error, PromptTooLongError):
+    if isinstance(error, PromptTooLongError | InputTooLongError):
         counts = {"n_prompt_tokens": error.num_prompt_tokens, "n_ctx": error.context_length}
         body = msgspec.structs.replace(failure.body, **counts)
         return msgspec.structs.replace(failure, body=body)

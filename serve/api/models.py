@@ -113,6 +113,8 @@ def entry(house: House, found: Found, served: Served) -> ModelEntry:
 
 def capabilities(served: Served) -> list[str]:
     """Return what may be asked of the model, in one word each."""
+    if served.is_embedding:
+        return ["embedding"]
     able = {
         "completion": True,
         "chat": served.template is not None,

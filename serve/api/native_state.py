@@ -77,7 +77,7 @@ async def health() -> Health:
 @get("/props")
 async def props(request: Request[Any, Any, Any], model: FromQuery[str | None] = None) -> Props:
     """Describe the model, its template and the defaults; it is loaded for that."""
-    served = await serving(request, model)
+    served = await serving(request, model, generates=False)
     info = served.engine.model_info
     return Props(
         default_generation_settings=GenerationSettings(
@@ -136,4 +136,4 @@ def _in_memory(request: Request[Any, Any, Any], name: str | None) -> Served | No
     served = house.residents.peek(find(house, name).spec.name)
     if served is None and not name:
         served = next((each.value for each in house.residents.loaded()), None)
-    return served
+    return None if served is None or served.is_embedding else served

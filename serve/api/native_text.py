@@ -90,7 +90,7 @@ async def apply_template(
 @post("/tokenize", status_code=200)
 async def tokenize(request: Request[Any, Any, Any], data: JSONBody[TokenizeRequest]) -> Tokens:
     """Return the tokens of a text."""
-    served = await serving(request, data.model)
+    served = await serving(request, data.model, generates=False)
     token_ids = await off_loop(
         len(data.content),
         lambda: served.engine.tokenize(
@@ -105,7 +105,7 @@ async def tokenize(request: Request[Any, Any, Any], data: JSONBody[TokenizeReque
 @post("/detokenize", status_code=200)
 async def detokenize(request: Request[Any, Any, Any], data: JSONBody[DetokenizeRequest]) -> Content:
     """Return the text of tokens."""
-    engine = (await serving(request, data.model)).engine
+    engine = (await serving(request, data.model, generates=False)).engine
     check_ids(data.tokens, engine.model_info.n_vocab, param="tokens")
     return Content(engine.detokenize(data.tokens))
 

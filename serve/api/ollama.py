@@ -1,4 +1,4 @@
-"""POST /api/chat, /api/generate and /api/embed: the part of Ollama's dialect that editors use."""
+"""POST /api/chat and /api/generate: the part of Ollama's dialect that editors use."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import msgspec
 from litestar import Request, Response, Router, post
 from litestar.params import JSONBody
 
-from serve.api import asked, ollama_history, ollama_models
+from serve.api import asked, embeddings, ollama_history, ollama_models
 from serve.api.access import request_id
 from serve.api.answer_reader import (
     AnswerReader,
@@ -101,22 +101,13 @@ async def generate(
     return await respond(request, served, generation, _text, stream=data.stream, reader=reader)
 
 
-@post(["/api/embed", "/api/embeddings"], status_code=200)
-async def embed(request: Request[Any, Any, Any]) -> None:
-    """Refuse: the models served here generate text."""
-    served = await serving(request, None)
-    raise InvalidRequestError(
-        f"{served.model_id} generates text and does not support embeddings; ask a server with an "
-        "embedding model"
-    )
-
-
 router = Router(
     path="/",
     route_handlers=[
         chat,
         generate,
-        embed,
+        embeddings.ollama_embed,
+        embeddings.ollama_old_embedding,
         ollama_models.version,
         ollama_models.tags,
         ollama_models.running,

@@ -170,6 +170,8 @@ async def show(request: Request[Any, Any, Any], data: JSONBody[ShowRequest]) -> 
 
 
 def _capabilities(served: Served) -> list[str]:
+    if served.is_embedding:
+        return ["embedding"]
     able = {
         "completion": True,
         "insert": served.fim_tokens().complete,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
-from serve.api.errors import ModelNotFoundError
+from serve.api.errors import InvalidRequestError, ModelNotFoundError
 from serve.chat.errors import NoTemplateError
 from serve.chat.fim import FimTokens, fim_tokens
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from serve.chat.template import ChatTemplate
     from serve.config import Settings
     from serve.engine.config import AdapterConfig
+    from serve.engine.embedding import EmbeddingEngine
     from serve.engine.engine import Engine
     from serve.engine.request import AdapterMix, SamplingParams
     from serve.residents import Residents
@@ -41,6 +42,7 @@ stream on the event loop."""
 class Served(msgspec.Struct, frozen=True, kw_only=True):
     """One model, ready to answer. `created` is in seconds since 1970.
 
+    `embedder` is the engine again where it makes vectors, which `is_embedding` says beforehand.
     `adapter_scales`, one for each of `adapters`, hold for requests that choose none and are the one
     thing here that changes. `named_mix` is set when the request named an adapter instead of the
     model; `model_id` is then the adapter's name.
@@ -55,6 +57,8 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     measurements: list[dict[str, Any]]
     gaps: Gaps
+    embedder: EmbeddingEngine | None = None
+    is_embedding: bool = False
     adapters: tuple[AdapterConfig, ...] = ()
     adapter_scales: list[float] = []
     named_mix: AdapterMix | None = None
@@ -157,20 +161,31 @@ def house_of(request: Request[Any, Any, Any]) -> House:
 
 
 async def serving(
-    request: Request[Any, Any, Any], name: str | None, *, keep_seconds: float | None = None
+    request: Request[Any, Any, Any],
+    name: str | None,
+    *,
+    keep_seconds: float | None = None,
+    generates: bool = True,
 ) -> Served:
     """Return the model a request names, loaded, until its response is out.
 
     `keep_seconds` is how long it may stay in memory afterwards, when the client says so.
+    `generates` is whether it is asked to write text.
 
     Raises:
         ModelNotFoundError: no model or adapter has the name.
+        InvalidRequestError: it is to write and can only embed.
         EngineError: it cannot be loaded now, or at all.
     """
     house = house_of(request)
     found = find(house, name)
     served = await house.residents.lease(found.spec.name)
     request.scope["state"].setdefault(_LEASES, []).append(_Lease(found.spec.name, keep_seconds))
+    if generates and served.is_embedding:
+        raise InvalidRequestError(
+            f"{found.name} makes embeddings and writes no text; send it to /v1/embeddings",
+            param="model",
+        )
     if found.mix is None:
         return served
     return msgspec.structs.replace(served, model_id=found.name, named_mix=found.mix)

@@ -7,6 +7,7 @@ EngineError
 ├── ModelTooLargeError      a model takes more than the whole budget for resident models
 ├── ModelsBusyError         there is no room for a model while others are in use
 ├── PromptTooLongError      prompt and context length, both as numbers
+├── InputTooLongError       an input to embed is longer than the model can take at once
 ├── QueueFullError          the queue is at its bound; try again in `retry_after_seconds`
 ├── InvalidSamplingError    a sampling parameter out of range (what, value, limit)
 ├── UnknownAdapterError     a request names an adapter that was not loaded
@@ -74,6 +75,19 @@ class PromptTooLongError(EngineError):
             f"the prompt has {num_prompt_tokens} tokens and the context holds {context_length}, "
             "one of them kept for the answer; shorten the prompt or serve with a larger "
             "--context-length"
+        )
+
+
+class InputTooLongError(EngineError):
+    """An input does not fit; embedding models read an input in one piece."""
+
+    def __init__(self, num_tokens: int, length: int) -> None:
+        """Keep both numbers: clients read them to split their text."""
+        self.num_prompt_tokens = num_tokens
+        self.context_length = length
+        super().__init__(
+            f"an input has {num_tokens} tokens and the model takes {length} at once; split it or "
+            "serve with a larger --context-length"
         )
 
 

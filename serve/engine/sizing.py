@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from serve.engine import machine
 from serve.engine.context import default_slots
 from serve.engine.gguf_header import Header, read_header
 from serve.engine.memory import RESERVE_BYTES, KvShape, plan_context
@@ -22,15 +23,19 @@ if TYPE_CHECKING:
 
 CACHE_SHARE = 16  # of the budget, the part that one model's prefix cache may take
 MOST_CACHE_BYTES = 512 * 2**20
+EMBEDDING_LENGTH = 2048  # an input is computed in one piece, and its buffers grow with it
 
 
 class Sized(msgspec.Struct, frozen=True, kw_only=True):
-    """`config` is what to load with, so that it takes `num_bytes`; `info` what the file tells."""
+    """`config` is what to load with, so that it takes `num_bytes`; `info` what the file tells.
+
+    `pooling_type` is 0 for a model that generates text.
+    """
 
     num_bytes: int
     config: EngineConfig
     info: ModelInfo
-    is_embedding: bool
+    pooling_type: int
 
 
 def size(config: EngineConfig, budget_bytes: int | None) -> Sized:
@@ -40,6 +45,8 @@ def size(config: EngineConfig, budget_bytes: int | None) -> Sized:
     """
     path = Path(config.model)
     header = header_of(path)
+    if header.pooling_type:
+        config = _for_embedding(config, header)
     shape = _shape(header, _file_bytes(path))
     slots = config.slots or default_slots()
     plan = plan_context(config, shape, slots, budget_bytes)
@@ -58,7 +65,22 @@ def size(config: EngineConfig, budget_bytes: int | None) -> Sized:
         num_bytes=shape.model_bytes + adapters + plan.kv_bytes + cache_bytes + RESERVE_BYTES,
         config=planned,
         info=_info(planned, header, shape, slots + config.fim_slots),
-        is_embedding=header.pooling_type > 0,
+        pooling_type=header.pooling_type,
+    )
+
+
+def _for_embedding(config: EngineConfig, header: Header) -> EngineConfig:
+    """Return what an embedding model is served with: one context, and no cache of prefixes."""
+    trained = int(header.of_architecture("context_length", 0)) or EMBEDDING_LENGTH
+    length = config.context_length or EMBEDDING_LENGTH
+    return msgspec.structs.replace(
+        config,
+        context_length=min(length, trained),
+        kv_cells=None,
+        slots=1,
+        fim_slots=0,
+        cache_memory_bytes=0,
+        cache_folder=None,
     )
 
 
@@ -135,7 +157,7 @@ def _info(config: EngineConfig, header: Header, shape: KvShape, n_slots: int) ->
         eot_token="",
         eog_token_ids=frozenset(),
         add_bos=bool(header.metadata.get("tokenizer.ggml.add_bos_token", False)),
-        threads=config.threads or 0,
+        threads=config.threads or machine.num_cores(),
         system_info="",
         runtime="",
         **ids,

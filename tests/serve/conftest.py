@@ -1,4 +1,4 @@
-"""GGUF files made from others: with other metadata, with other weights, or with a LoRA's."""
+"""GGUF files made from others: with other weights, or a LoRA for them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ def gguf():
 
 @pytest.fixture(scope="session")
 def rewrite(gguf):
-    """Copy a GGUF; `added` are new 32-bit integers, `weights` replace tensors, as float32."""
+    """Copy a GGUF; `weights` replace tensors, as float32."""
 
-    def rewrite_(source, target, *, added=(), weights=()):
-        reader, weights = gguf.GGUFReader(source), dict(weights)
+    def rewrite_(source, target, *, weights):
+        reader = gguf.GGUFReader(source)
         arch = reader.get_field("general.architecture").contents()
         writer = gguf.GGUFWriter(target, arch)
         for field in reader.fields.values():
@@ -25,8 +25,6 @@ def rewrite(gguf):
             kind = field.types[0]
             part = field.types[-1] if kind == gguf.GGUFValueType.ARRAY else None
             writer.add_key_value(field.name, field.contents(), kind, sub_type=part)
-        for name, value in dict(added).items():
-            writer.add_uint32(name, value)
         for tensor in reader.tensors:
             if tensor.name in weights:
                 writer.add_tensor(tensor.name, weights[tensor.name].astype(np.float32))

@@ -373,8 +373,8 @@ def test_another_model_is_not_found(live):
 
 
 def test_embeddings_are_refused_for_a_model_that_generates(live):
-    for path in ("/api/embed", "/api/embeddings"):
-        assert "embeddings" in refusal(post(live, path, {"model": "any", "input": "x"}))
+    for path, field in (("/api/embed", "input"), ("/api/embeddings", "prompt")):
+        assert "embeddings" in refusal(post(live, path, {"model": "any", field: "x"}))
 
 
 SCALARS = st.none() | st.booleans() | st.integers(-3, 300) | st.floats(-2, 2) | st.text(max_size=8)

@@ -156,12 +156,12 @@ def test_a_newcomer_of_a_higher_class_aborts_the_running_chunk_and_goes_first(ma
 def test_a_chunk_that_runs_by_its_age_is_short_and_is_not_aborted(make_harness):
     harness = make_harness(n_batch=64)
     harness.costs.observe_prefill(32, 32 * 0.01)
-    harness.submit(range(1, 200), max_tokens=2, priority=Priority.BACKGROUND)
+    harness.submit(range(1, 200), max_tokens=2)
     harness.step()
     harness.model.during_decode = lambda rows: (
         len(harness.generations) < 2 and harness.submit([200], max_tokens=2, priority=Priority.FIM)
     )
-    harness.step(seconds=4.1)
+    harness.step(seconds=2.1)
     assert harness.worker.counters.aborted_chunks == 0
     first, by_age = (len(rows) for rows in harness.model.batches)
     assert by_age < first

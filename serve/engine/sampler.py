@@ -40,6 +40,10 @@ Logits = npt.NDArray[np.float32]
 # a large vocabulary together less than 0.05%. Sorting the rest would cost 12 ms a token.
 CANDIDATE_RANGE = 20.0
 
+_NARROW_RANGES = (6.0, 11.0, 16.0)  # one of them holds 40 tokens, and few besides
+_MARGIN = 0.01  # for rounding
+_NONE = np.empty(0, np.int64)
+
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 _MAX_TOP_K = 2**31 - 1  # an int32 in the library
 _SEED_RANGE = 2**32 - 1  # the last value asks llama.cpp for a seed of its own
@@ -116,13 +120,14 @@ class Chain:
         self._lib = library()
         chain_params = self._lib.llama_sampler_chain_default_params()
         self._chain: Any = self._lib.llama_sampler_chain_init(chain_params)
-        self._range = CANDIDATE_RANGE * max(params.temperature, 1.0)
+        self._top_k = params.top_k
+        self._ranges = _candidate_ranges(params)
         for step in _steps(params):
             self._lib.llama_sampler_chain_add(self._chain, step)
 
     def draw(self, logits: Logits) -> int:
         """Draw a token id and advance the random state."""
-        token_ids = np.flatnonzero(logits >= logits.max() - self._range)
+        token_ids = self._candidate_ids(logits)
         candidates = np.zeros(len(token_ids), _CANDIDATE)
         candidates["id"] = token_ids
         candidates["logit"] = logits[token_ids]
@@ -135,9 +140,33 @@ class Chain:
         self._lib.llama_sampler_accept(self._chain, token_id)
         return token_id
 
+    def _candidate_ids(self, logits: Logits) -> npt.NDArray[np.int64]:
+        """Return the tokens worth offering: a range that holds `top_k` of them holds the best."""
+        largest, token_ids = logits.max(), _NONE
+        for width in self._ranges:
+            token_ids = np.flatnonzero(logits >= largest - width)
+            if len(token_ids) >= self._top_k:
+                break
+        return token_ids
+
     def close(self) -> None:
         """Free the chain and its steps."""
         self._lib.llama_sampler_free(self._chain)
+
+
+def _candidate_ranges(params: SamplingParams) -> tuple[float, ...]:
+    """Return how far below the largest logit to look, the narrow range first.
+
+    `top_p` and `typical_p` are taken before the temperature, so they see its tails; without them a
+    low temperature, or `min_p`, leaves nothing further down.
+    """
+    width = CANDIDATE_RANGE * max(params.temperature, 1.0)
+    if params.top_p == 1 and params.typical_p == 1:
+        width = CANDIDATE_RANGE * params.temperature
+        if params.min_p > 0:
+            width = min(width, _MARGIN - math.log(params.min_p))
+    narrower = [each for each in _NARROW_RANGES if each < width] if params.top_k > 0 else []
+    return (*narrower, width)
 
 
 def _cuts_tails(params: SamplingParams) -> bool:

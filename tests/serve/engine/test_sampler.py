@@ -57,6 +57,28 @@ def test_top_p_draws_from_the_smallest_set_that_holds_the_mass(logits):
     assert tokens <= nucleus
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"temperature": 0.2, "top_k": 40, "top_p": 0.95, "min_p": 0.05},
+        {"temperature": 1.3, "top_k": 5, "top_p": 1.0, "min_p": 0.0},
+        {"temperature": 1.0, "top_k": 900, "top_p": 1.0, "min_p": 0.0},
+        {"temperature": 0.3, "top_k": 0, "top_p": 1.0, "min_p": 0.0},
+        {"temperature": 1.0, "top_k": 0, "top_p": 1.0, "min_p": 0.1},
+        {"temperature": 1.5, "top_k": 0, "top_p": 0.9, "min_p": 0.0},
+        {"temperature": 0.7, "top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical_p": 0.9},
+    ],
+)
+def test_leaving_out_what_cannot_be_drawn_changes_no_draw(params):
+    rng = np.random.default_rng(3)
+    rows = [rng.normal(0, spread, N_VOCAB).astype(np.float32) for spread in (1, 3, 9) * 20]
+    pruned, whole = (Sampler(SamplingParams(seed=5, **params)) for _ in range(2))
+    whole._chain._ranges = (math.inf,)
+    assert [pruned.sample(row) for row in rows] == [whole.sample(row) for row in rows]
+    for sampler in (pruned, whole):
+        sampler.close()
+
+
 def test_min_p_drops_what_is_unlikely_beside_the_best(logits):
     allowed = set(np.flatnonzero(logits >= logits.max() + math.log(0.3)).tolist())
     tokens = draw(logits, 200, temperature=1, top_k=0, top_p=1.0, min_p=0.3, seed=1)

@@ -6,8 +6,9 @@ that does not raise them by more than what estimates are wrong by is left out.
 
 Bounds that keep others from paying for it: while an editor waits for its completion only that
 completion is drafted; beside streams that cannot use drafts a call takes at most `PATIENCE` times
-as long as without; no call is longer than the step that prefill chunks are sized by, so that a
-newcomer waits no longer than behind those. Knows no llama_cpp and no text.
+as long as without; no call is longer than the step that prefill chunks are sized by, or `SLOWEST`
+times a plain one where that is more, so that a newcomer waits about as long as behind those.
+Knows no llama_cpp and no text.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 MARGIN = 1.05  # the gain below which it is not worth the risk
 PATIENCE = 2.0
+SLOWEST = 4.0  # times a plain call, for models whose rows take long anyway
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,9 @@ class Speculation:
         return drafted
 
     def _longest_call(self, num_rows: int, *, others_wait: bool) -> float:
-        limit = SHARED_SECONDS if self.times.is_measured else float("inf")
-        return min(limit, PATIENCE * self.times.estimate(num_rows)) if others_wait else limit
+        plain = self.times.estimate(num_rows)
+        limit = max(SHARED_SECONDS, SLOWEST * plain) if self.times.is_measured else float("inf")
+        return min(limit, PATIENCE * plain) if others_wait else limit
 
     def _best_length(
         self, candidate: _Candidate, num_rows: int, tokens: float, room: int, limit: float

@@ -229,6 +229,18 @@ def test_beside_a_stream_that_cannot_draft_a_call_is_at_most_twice_as_long(make_
     assert max(map(len, shared)) <= 12
 
 
+def test_where_a_row_alone_takes_long_drafts_are_shorter_and_not_left_out(make_harness):
+    harness = make_harness(drafts=True)
+    take_seconds(harness, 0.05, 0.4)
+    prompt = list(range(1, 30))
+    expected = harness.expected(prompt, 60)
+    harness.submit(prompt, max_tokens=60, prediction_token_ids=expected)
+    harness.run()
+    assert harness.worker.counters.accepted_tokens > 30
+    longest = max(map(len, harness.model.batches[2:]))
+    assert 0.4 + 0.05 * longest <= 4 * 0.45
+
+
 def test_no_batch_is_longer_than_the_library_takes(make_harness):
     harness = make_harness(n_slots=6, n_batch=16, drafts=True)
     for first in range(1, 7):

@@ -36,6 +36,7 @@ class ConstraintState:
         self._matcher: Any = matcher
         self._tokenizer = tokenizer
         self._mask = np.zeros((tokenizer.vocab_size + 31) // 32, np.int32)
+        self._masked: Logits | None = None
         trigger = constraint.trigger
         self._trigger = None if trigger is None else re.compile(trigger.encode())
         self._once = constraint.once
@@ -53,13 +54,18 @@ class ConstraintState:
     def masked(self, logits: Logits) -> Logits:
         """Return `(n_vocab,) float32` logits in which what may not come is minus infinity.
 
-        An end-of-generation token may come exactly where the source may end.
+        An end-of-generation token may come exactly where the source may end. The array is one of
+        the state's own, overwritten by the next call: fresh memory would cost more than the mask.
         Raises: EngineError, when the source has grown beyond its limits.
         """
         self._matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
         self._check()
         bits = np.unpackbits(self._mask.view(np.uint8), count=len(logits), bitorder="little")
-        return np.where(bits, logits, np.float32(-np.inf))
+        if self._masked is None:
+            self._masked = np.empty_like(logits)
+        self._masked.fill(-np.inf)
+        np.copyto(self._masked, logits, where=bits.view(np.bool_))
+        return self._masked
 
     def accept(self, token_id: int, text: bytes) -> None:
         """Take a token that came, `text` being how it reads. Raises: EngineError."""

@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help train quantize serve test test-models check format bench fuzz clean distclean
+.PHONY: help train quantize serve test test-models check format bench fuzz conformance clean distclean
 
 # --- variables a user sets ------------------------------------------------------------------
 CONFIG ?=
@@ -59,6 +59,7 @@ help:
 	@echo '  bench       every benchmark, beside the peers that are present; goes on where it was broken off'
 	@echo '              (MODEL=file.gguf, LLAMA_SERVER=program, LLAMA_CPP_PYTHON=interpreter, ARGS=...)'
 	@echo '  fuzz        many more requests made up from the published OpenAPI than `test` tries (EXAMPLES=200)'
+	@echo '  conformance llama.cpp'"'"'s own server tests, run against this server (ARGS=test_basic.py)'
 	@echo '  clean       remove .venv and tool caches; keeps runs/, the llama.cpp archive and its wheel'
 	@echo '  distclean   clean, and the llama.cpp archive and wheel; keeps runs/'
 	@echo
@@ -104,6 +105,9 @@ bench: $(STAMPS)/serve $(STAMPS)/clients | runs
 
 fuzz: $(STAMPS)/serve $(STAMPS)/dev
 	EDGESMITH_FUZZ_EXAMPLES=$(EXAMPLES) $(PY) -m pytest -q tests/serve/api/test_openapi.py tests/serve/api/test_fuzz.py $(ARGS)
+
+conformance: $(ALL_STAGES) test-models
+	$(PY) tests/serve/llama_server_suite/run.py --reasons $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -188,6 +188,8 @@ def _http_failure(error: HTTPException) -> Failure:
         return _validation_failure(error)
     if error.status_code in {404, 405}:
         message += "; /schema lists the routes and methods of this server"
+    if error.status_code == 413:
+        message = "the body is longer than this server takes; limits.body_bytes says how long"
     return _failure(error.status_code, message, headers=error.headers)
 
 

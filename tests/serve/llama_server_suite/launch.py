@@ -1,0 +1,73 @@
+"""Start this server as llama-server's command line asks; exit 64 where a flag has no counterpart.
+
+The model is the one that $SUITE_MODEL names, whatever was asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+NOT_APPLICABLE = 64
+IGNORED = ("--hf-repo", "--hf-file", "--model-url", "--seed", "--ubatch-size", "--n-predict")
+IGNORED += ("--model", "-fa", "--cache-ram", "--reasoning-format")
+SWITCHES = ("--offline", "--cont-batching", "--no-slots", "--slots", "--jinja", "--no-jinja")
+SWITCHES += ("--metrics", "--kv-unified", "--swa-full", "--verbose", "--no-ui")
+SWITCHES += ("--no-cache-idle-slots",)
+SETTINGS = {
+    "--host": "server.host",
+    "--port": "server.port",
+    "--temp": "sampling.temperature",
+    "--alias": "model.alias",
+    "--threads": "engine.threads",
+    "--n-gpu-layers": "engine.n_gpu_layers",
+    "--parallel": "engine.slots",
+    "--chat-template-file": "model.template_file",
+    "-ctk": "engine.kv_type",
+}
+
+
+def main(words: list[str]) -> None:
+    """Replace this process by the server."""
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    for flag in (*IGNORED, *SETTINGS, "--ctx-size", "--api-key", "--cors-origins", "--batch-size"):
+        parser.add_argument(flag)
+    for flag in SWITCHES:
+        parser.add_argument(flag, action="store_true")
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        print(f"no counterpart of {' '.join(unknown)}", file=sys.stderr)
+        sys.exit(NOT_APPLICABLE)
+    given = {name: value for name, value in vars(args).items() if value is not None}
+    command = [sys.executable, "-m", "serve", "--no-tune", "--model", os.environ["SUITE_MODEL"]]
+    for setting, value in settings(given).items():
+        command += ["--set", f"{setting}={value}"]
+    environment = dict(os.environ)
+    if "api_key" in given:
+        environment["EDGESMITH_API_KEY"] = given["api_key"]
+    os.chdir(Path(__file__).resolve().parents[3])
+    os.execve(command[0], command, environment)
+
+
+def settings(given: dict[str, str]) -> dict[str, str]:
+    """Return the settings for flags; llama-server shares its context out between its slots."""
+    told = {"engine.fim_slots": "0"} | {
+        setting: given[flag.lstrip("-").replace("-", "_")]
+        for flag, setting in SETTINGS.items()
+        if flag.lstrip("-").replace("-", "_") in given
+    }
+    if "ctx_size" in given:
+        shares = 1 if given.get("kv_unified") else int(given.get("parallel", "1"))
+        told["engine.context_length"] = str(int(given["ctx_size"]) // shares)
+    if "model.template_file" in told:
+        told["model.template_file"] = str(Path(told["model.template_file"]).resolve())
+    if "cors_origins" in given:
+        told["access.cors_origins"] = json.dumps(given["cors_origins"].split(","))
+    return told
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -36,9 +36,7 @@ LINES_APART = 8
 CASES_PER_FILE = 5
 MOST_TYPED_LINES = 7
 BUDGET_TOKENS = 25
-PLAIN = Liberties(
-    keep_split=False, kept_lines=0, keep_extra=False, stale_lines=0, cut=False, pause_seconds=0
-)
+PLAIN = Liberties(keep_split=False, kept_lines=0, keep_extra=False, cut=False, pause_seconds=0)
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True):

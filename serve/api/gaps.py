@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from serve.api.access import CACHE_SCOPE
 from serve.api.served import off_loop
+from serve.chat.anchors import Lack
 from serve.chat.fim import fim_tokens
 from serve.chat.fim_plan import FimPlanner
 from serve.engine.errors import EngineClosedError, EngineError
@@ -132,11 +133,12 @@ class Gaps:
     async def _read(
         self, reader: Reader, key: tuple[str, AdapterMix], ways: tuple[Way, ...], max_tokens: int
     ) -> None:
-        await asyncio.sleep(self._liberties.pause_seconds)
         for way in ways:
+            if way.lack is not Lack.MUCH:
+                await asyncio.sleep(self._liberties.pause_seconds)
             try:
                 laid = await asyncio.to_thread(self._lay, reader, way, max_tokens)
-                is_read = await self._prefill(laid.prompt.token_ids, key)
+                is_read = await self._prefill(laid, key)
             except EngineError as error:
                 logger.info("nothing is read in the background: %s", error)
                 return
@@ -159,12 +161,14 @@ class Gaps:
             with reader.lock:  # whoever has it still tokenizes
                 pass
 
-    async def _prefill(self, token_ids: list[int], key: tuple[str, AdapterMix]) -> bool:
+    async def _prefill(self, laid: Laid, key: tuple[str, AdapterMix]) -> bool:
+        """Read; the lines near the cursor are wanted while someone types, the rest in a pause."""
         scope, adapters = key
+        is_near = laid.way.lack is Lack.MUCH
         request = GenerationRequest(
-            prompt_token_ids=token_ids,
+            prompt_token_ids=laid.prompt.token_ids,
             max_tokens=0,
-            priority=Priority.BACKGROUND,
+            priority=Priority.INTERACTIVE if is_near else Priority.BACKGROUND,
             cache_scope=scope,
             adapters=adapters,
             request_id="background",

@@ -12,7 +12,6 @@ above along. Text in, text out: knows no tokens, no cells and no HTTP.
 from __future__ import annotations
 
 import enum
-from difflib import SequenceMatcher
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,11 +21,9 @@ from serve.engine.slots import common_prefix_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from difflib import Match
 
 KEY_LINES = 3  # that tell where the window of lines begins
 MAX_PLACES = 16  # where such lines may occur; blank ones occur everywhere
-MIN_SHARED_LINES = 8  # above the cursor, below the ones that are older
 MIN_AFTER_LINES = 2  # after the cursor; with fewer the model writes on past them
 
 
@@ -34,7 +31,7 @@ class Lack(enum.IntEnum):
     """What a way leaves out of what was asked for.
 
     NOTHING: all of it is there, perhaps with older lines above it. SOME: fewer lines at the far
-    ends, or lines far above as they were before an edit. MUCH: a few lines around the cursor.
+    ends. MUCH: a few lines around the cursor.
     """
 
     NOTHING = 0
@@ -54,8 +51,6 @@ class Liberties(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     lines of the file, only more of them. 0 for none.
     `keep_extra`: pieces of other files stay as they were read until the file around the cursor has
     to be read anyway.
-    `stale_lines`: after an edit far above, up to so many lines stay as they were before it until
-    they were read again in the background. 0 for none.
     `cut`: when the wish of an editor for a prompt time (llama.vim's `t_max_prompt_ms`) would be
     missed, answer from fewer lines and read the rest in the background.
     `prompt_ms`: that wish for requests that say none; None waits for everything.
@@ -67,15 +62,14 @@ class Liberties(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     keep_split: bool = True
     kept_lines: int = 512
     keep_extra: bool = True
-    stale_lines: int = 64
     cut: bool = True
     prompt_ms: float | None = None
     pause_seconds: float = 1.5
 
     def __post_init__(self) -> None:
         """Check ranges."""
-        if self.kept_lines < 0 or self.stale_lines < 0 or self.pause_seconds < 0:
-            raise ValueError("kept_lines, stale_lines and pause_seconds must not be negative")
+        if self.kept_lines < 0 or self.pause_seconds < 0:
+            raise ValueError("kept_lines and pause_seconds must not be negative")
         if self.prompt_ms is not None and self.prompt_ms <= 0:
             raise ValueError(f"prompt_ms is {self.prompt_ms}; it must be above 0")
 
@@ -125,12 +119,15 @@ def ways(gap: Gap, anchors: Sequence[Way], liberties: Liberties) -> Iterator[Way
     for anchor in anchors:
         if not liberties.keep_extra and anchor.extra != gap.extra:
             continue
-        for text, lack in _texts(gap, anchor, liberties):
-            stays = _at(anchor, text, gap, lack) if liberties.keep_split else None
-            if stays is not None:
-                yield stays
-            beginning = msgspec.structs.replace(gap, extra=anchor.extra)
-            moved.append(split(text, beginning, liberties, lack))
+        placed = _place(gap.before, anchor.text, liberties)
+        if placed is None:
+            continue
+        text, lack = placed
+        stays = _at(anchor, text, gap, lack) if liberties.keep_split else None
+        if stays is not None:
+            yield stays
+        beginning = msgspec.structs.replace(gap, extra=anchor.extra)
+        moved.append(split(text, beginning, liberties, max(lack, anchor.lack)))
     yield from moved
 
 
@@ -145,18 +142,6 @@ def _at(anchor: Way, text: str, gap: Gap, lack: Lack) -> Way | None:
         lack = max(lack, Lack.MUCH if few else Lack.SOME)
     written = text[len(anchor.before) :]
     return msgspec.structs.replace(anchor, written=written, lack=max(lack, anchor.lack))
-
-
-def _texts(gap: Gap, anchor: Way, liberties: Liberties) -> Iterator[tuple[str, Lack]]:
-    """Return what may stand before the cursor, beginning as the anchor does."""
-    placed = _place(gap.before, anchor.text, liberties)
-    if placed is None:
-        return
-    text, lack = placed
-    yield text, lack
-    older = _with_older_lines(text, anchor.text, liberties.stale_lines)
-    if older is not None:
-        yield older, Lack.SOME
 
 
 def _place(before: str, known: str, liberties: Liberties) -> tuple[str, Lack] | None:
@@ -193,30 +178,3 @@ def _find(key: str, text: str, wanted: str) -> int | None:
             shared = common_prefix_length(text[at:], wanted)
             best = max(best, (shared, at)) if best else (shared, at)
     return best[1] if best else None
-
-
-def _with_older_lines(text: str, known: str, limit: int) -> str | None:
-    """Return `text` with its changed lines as they are known; None unless the nearest ones agree.
-
-    known   [ ........ old ........ same ]
-    text    [ ........ new ........ same | typed ]
-    result  [ ........ old ........ same | typed ]
-    """
-    mine, theirs = text.splitlines(keepends=True), known.splitlines(keepends=True)
-    same = 0
-    while same < min(len(mine), len(theirs)) and mine[same] == theirs[same]:
-        same += 1
-    if not limit or same == len(theirs) or same >= len(mine) - 1:
-        return None
-    last = _last_block(mine[same:], theirs[same:])
-    if last is None or max(last.a, last.b) > limit:
-        return None
-    end = same + last.b + last.size
-    return "".join(theirs[:end]) + "".join(mine[same + last.a + last.size :])
-
-
-def _last_block(mine: Sequence[str], theirs: Sequence[str]) -> Match | None:
-    """Return the last run of equal lines that is long enough to be no accident."""
-    blocks = SequenceMatcher(None, mine, theirs, autojunk=False).get_matching_blocks()
-    long = [block for block in blocks if block.size >= MIN_SHARED_LINES]
-    return long[-1] if long else None

@@ -28,8 +28,8 @@ Tokenize = Callable[[str], list[int]]
 Order = Literal["psm", "spm"]
 
 # How the tokenizers of code models cut text before they merge: a letter's run takes one sign or
-# blank along, signs take one blank.
-_LAST_PIECE = re.compile(r"(?:[^\r\n\w]|_)?[^\W\d_]+\Z| ?(?:[^\s\w]|_)+\Z|[ \t]+\Z")
+# blank along, signs take one blank, and the last of several blanks goes with what follows.
+_LAST_PIECE = re.compile(r"(?:[^\r\n\w]|_)?[^\W\d_]+\Z| ?(?:[^\s\w]|_)+\Z|[ \t]\Z")
 
 _REPOSITORY = "repository\n"
 _CURRENT_FILE = "current\n"

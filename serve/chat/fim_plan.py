@@ -17,9 +17,9 @@ from serve.chat.fim import FimPrompt, FimTokens, Tokenize, lay_out
 MAX_ANCHORS = 6
 AT_ONCE_TOKENS = 32  # so little is read that nothing better is looked for
 MIN_AFTER_TOKENS = 16
-MIN_CUT_TOKENS = 48  # around the cursor; fewer say too little to be worth an answer
+MIN_CUT_TOKENS = 256  # around the cursor; with fewer the answers get worse
 ENOUGH_TOKENS = 64  # so few are read whatever the wish: cutting would hardly save any
-NEAR_TOKENS = 512  # what the background reads first where little is ready
+NEAR_TOKENS = 1024  # what the background reads first where little is ready
 _CACHED_TEXTS = 64
 
 Ready = Callable[[list[int]], int]
@@ -103,7 +103,7 @@ class FimPlanner:
         laid = [*known, *(each for each in shorter if each is not None), cut]
         fits = [each for each in laid if each.num_to_read <= max(budget, ENOUGH_TOKENS)]
         if fits:
-            return min(fits, key=lambda each: (each.way.lack, each.num_to_read))
+            return min(fits, key=_worth)
         return min(laid, key=_cost)
 
     def _with_less_after(self, laid: Laid, budget: int, max_tokens: int | None) -> Laid | None:
@@ -154,6 +154,12 @@ class FimPlanner:
         """Note what was read: the next gap may be near it."""
         self.anchors = [way, *(each for each in self.anchors if not each.is_at(way))]
         del self.anchors[MAX_ANCHORS:]
+
+
+def _worth(laid: Laid) -> tuple[Lack, int]:
+    """Order what fits: what lacks least first; of what lacks much, what says most."""
+    lack = laid.way.lack
+    return lack, -len(laid.prompt.token_ids) if lack is Lack.MUCH else laid.num_to_read
 
 
 def _cost(laid: Laid) -> int:

@@ -5,7 +5,7 @@ import pytest
 from serve.config import FimSettings, Settings
 from serve.engine.request import Priority
 
-FILE = "".join(f"line {number}\n" for number in range(100))
+FILE = "".join(f"line {number}\n" for number in range(180))
 AT_ONCE = Settings(fim=FimSettings(pause_seconds=0))
 
 
@@ -25,10 +25,13 @@ def test_a_wish_is_answered_from_the_lines_around_and_the_rest_is_read_in_the_ba
     infill(live, t_max_prompt_ms=500)
     live.engine.wait_for_requests(3)
     live.engine.wait_for_running(0)
-    assert len(live.engine.requests[0].prompt_token_ids) < 70
-    assert sent(live, 0).startswith("<s><pre>line 9")
+    assert len(live.engine.requests[0].prompt_token_ids) < 300
+    assert sent(live, 0).startswith("<s><pre>line 1")
     background = live.engine.requests[1:]
-    assert {request.priority for request in background} == {Priority.BACKGROUND}
+    assert [request.priority for request in background] == [
+        Priority.INTERACTIVE,
+        Priority.BACKGROUND,
+    ]
     assert {request.max_tokens for request in background} == {0}
     assert FILE in sent(live, 2)
 

@@ -8,7 +8,7 @@ from serve.chat.anchors import Gap, Lack, Liberties, Way, plain, ways
 from serve.chat.fim import ExtraFile
 
 ALL = Liberties()
-NONE = Liberties(keep_split=False, kept_lines=0, keep_extra=False, stale_lines=0, cut=False)
+NONE = Liberties(keep_split=False, kept_lines=0, keep_extra=False, cut=False)
 
 
 def lines(first, last):
@@ -68,22 +68,6 @@ def test_an_anchor_with_fewer_lines_after_it_serves_but_says_so():
     assert [way.lack for way in found if way.is_at(anchor)] == [Lack.SOME]
 
 
-def test_lines_above_stay_as_they_were_before_an_edit_and_say_so():
-    anchor = plain(gap(lines(0, 30)), ALL)
-    edited = lines(0, 10) + "a new line\n" + lines(10, 31)
-    older = [way for way in ways(gap(edited), [anchor], ALL) if way.lack is Lack.SOME]
-    assert older[0].text == lines(0, 31)
-    assert all(
-        way.text != lines(0, 31) for way in ways(gap(edited), [anchor], Liberties(stale_lines=0))
-    )
-
-
-def test_an_edit_near_the_cursor_is_never_older():
-    anchor = plain(gap(lines(0, 30)), ALL)
-    edited = lines(0, 28) + "changed\n" + lines(29, 30)
-    assert all("changed" in way.text for way in ways(gap(edited), [anchor], ALL))
-
-
 def test_pieces_of_other_files_stay_as_they_were_read():
     extra = (ExtraFile(filename="a", text="b"),)
     anchor = plain(gap(lines(0, 20)), ALL)
@@ -113,7 +97,7 @@ def test_a_way_that_lacks_nothing_ends_with_all_that_was_asked(
         assert way.text.endswith(written)
 
 
-@pytest.mark.parametrize("name", ["kept_lines", "stale_lines", "pause_seconds", "prompt_ms"])
+@pytest.mark.parametrize("name", ["kept_lines", "pause_seconds", "prompt_ms"])
 def test_a_negative_setting_is_refused(name):
     with pytest.raises(ValueError, match=name):
         Liberties(**{name: -1})

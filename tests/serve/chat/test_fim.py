@@ -79,7 +79,8 @@ def test_what_is_written_follows_the_middle_mark():
     [
         ("x = arg_s", "x = arg", "_s"),
         ("x = ar", "x =", " ar"),
-        ("    ", "", "    "),
+        ("    ", "   ", " "),
+        ("x = ", "x =", " "),
         ("f(", "f", "("),
         ("if a ==", "if a", " =="),
         ("a\n", "a\n", ""),

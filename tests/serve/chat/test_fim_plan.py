@@ -5,11 +5,11 @@ from hypothesis import strategies as st
 
 from serve.chat.anchors import Gap, Lack, Liberties
 from serve.chat.fim import FimTokens
-from serve.chat.fim_plan import ENOUGH_TOKENS, FimPlanner
+from serve.chat.fim_plan import MIN_CUT_TOKENS, FimPlanner
 from serve.engine.slots import common_prefix_length
 
 TOKENS = FimTokens(prefix=1, suffix=2, middle=3)
-NONE = Liberties(keep_split=False, kept_lines=0, keep_extra=False, stale_lines=0, cut=False)
+NONE = Liberties(keep_split=False, kept_lines=0, keep_extra=False, cut=False)
 
 
 class Desk:
@@ -59,7 +59,7 @@ def test_without_a_wish_everything_is_read_at_once():
 def test_a_wish_cuts_an_unknown_place_and_leaves_the_rest_for_later():
     desk = Desk()
     plan = desk.ask(text(300), budget=20)
-    assert plan.now.num_to_read <= ENOUGH_TOKENS
+    assert plan.now.num_to_read <= MIN_CUT_TOKENS
     assert plan.now.way.text.endswith("line 299\n")
     assert [way.lack for way in plan.later] == [Lack.MUCH, Lack.NOTHING]
     assert plan.later[-1].text == text(300)

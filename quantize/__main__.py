@@ -21,6 +21,7 @@ examples:
   python -m quantize --types f16 --target-size 700M   the best file of that size
   python -m quantize verify runs/quantize/RUN
   python -m quantize measure runs/quantize/RUN --text wiki.test.raw
+  python -m quantize adapter --from runs/finetune/RUN --out adapter.gguf
   python -m quantize recommend runs/quantize/RUN --ram 4G --context 8192 --min-tok-s 10
 
 The run directory is printed on stdout. An interrupted command, given again, resumes.
@@ -110,6 +111,23 @@ def _recommend(options: argparse.Namespace) -> int:
     return 0
 
 
+def _adapter(options: argparse.Namespace) -> int:
+    if options.compare is not None:
+        from quantize.adapter_compare import rows_of
+        from quantize.assess import recommend_run
+        from quantize.pipeline import adapter_run
+
+        print(adapter_run(options.compare))
+        for line in rows_of(options.compare):
+            runs.say(line)
+        recommend_run(options.compare, _config(options).recommend)
+        return 0
+    from quantize.lora_gguf import export_adapter
+
+    print(export_adapter(options.source, options.out))
+    return 0
+
+
 def _types(_options: argparse.Namespace) -> int:
     from quantize.quant_types import aliases, table
 
@@ -158,6 +176,17 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument(
         "--text", type=Path, metavar="FILE", help="a text to score as well, such as WikiText-2"
     )
+    adapter = commands.add_parser("adapter", help="write a finetune run's adapter as GGUF")
+    adapter.add_argument("--from", dest="source", metavar="RUN", help="default: the newest run")
+    adapter.add_argument("--out", type=Path, metavar="FILE", help="default: adapter.gguf here")
+    adapter.add_argument(
+        "--compare",
+        type=Path,
+        metavar="RUN",
+        help="instead: a quantize run; adapter beside the base against merged, type by type",
+    )
+    _add_config(adapter)
+    adapter.set_defaults(handler=_adapter, out=Path("adapter.gguf"))
     types = commands.add_parser("types", help="list the quant types llama.cpp can write")
     types.set_defaults(handler=_types)
     parser.set_defaults(handler=_quantize)

@@ -12,6 +12,7 @@ from quantize.measurement_file import Measurement, Subject, machine_record, read
 from quantize.metadata import parent_sha256
 from quantize.plan import STAGE
 from quantize.progress import Steps
+from quantize.publish import publish
 from quantize.run import Manifest, read_manifest, say
 
 LOG = "log.jsonl"
@@ -56,6 +57,8 @@ def recommend_run(run: Path, bounds: RecommendConfig) -> recommend.Recommendatio
         recommendation=chosen,
         quantized_from=written.base_model.quantized_from,
     )
+    here = [entry for entry in known if entry.machine.get("id") == machine_id]
+    publish(run, written, report.whole(here), chosen)
     return chosen
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from quantize.errors import ConversionError, SpaceError
@@ -37,17 +38,29 @@ def convert_to_f16(model: Path, target: Path, *, name: str, log: Path) -> None:
         GgufError: when what it wrote is not whole.
     """
     require_convertible_tokenizer(model)
+    arguments = ["--outtype", "f16", "--outfile", str(target.resolve()), "--model-name", name]
+    try:
+        run_converter("convert_hf_to_gguf.py", model, arguments, log)
+    except ConversionError:
+        target.unlink(missing_ok=True)
+        raise
+    read_header(target)
+
+
+def run_converter(script: str, model: Path, arguments: Sequence[str], log: Path) -> None:
+    """Run one of llama.cpp's converters on a folder; what it says goes to `log`.
+
+    Raises:
+        ConversionError: when it fails, with its last lines.
+    """
     tools = converter_folder()
-    command = [sys.executable, str(tools / "convert_hf_to_gguf.py"), str(model.resolve())]
-    command += ["--outtype", "f16", "--outfile", str(target.resolve()), "--model-name", name]
+    command = [sys.executable, str(tools / script), str(model.resolve()), *arguments]
     with log.open("ab") as stream:
         done = subprocess.run(
             command, cwd=tools, env=_offline(), stdout=stream, stderr=stream, check=False
         )
     if done.returncode != 0:
-        target.unlink(missing_ok=True)
         raise ConversionError(_explained(model, log))
-    read_header(target)
 
 
 def _offline() -> dict[str, str]:

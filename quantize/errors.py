@@ -8,6 +8,7 @@ QuantizeError                 exit 2: something the user can act on
 │   └── ImatrixError          an importance matrix that is damaged or another model's
 ├── MergeError                the adapter cannot be merged exactly
 ├── ConversionError           the converter refused the model
+├── TemplateShapeError        a chat template has no exact equivalent elsewhere
 ├── SpaceError                not enough free disk
 ├── LibraryError              llama.cpp is missing, mismatched, or refused a call
 ├── RunError                  a run directory is unfinished, in use or newer than this reader
@@ -51,6 +52,10 @@ class MergeError(QuantizeError):
 
 class ConversionError(QuantizeError):
     """Report that the converter refused the model."""
+
+
+class TemplateShapeError(QuantizeError):
+    """Say why a chat template cannot be written in another language."""
 
 
 class SpaceError(QuantizeError):

@@ -31,11 +31,13 @@ class LlamaSession:
         n_batch: int = 128,
         num_sequences: int = 1,
         kv_type: str = "f16",
+        adapter: Path | None = None,
         node_callback: Any = None,
         writable: bool = False,
     ) -> None:
         """Load a file.
 
+        `adapter` is a GGUF adapter that every decode applies.
         `node_callback` is called for each computed node; `writable` copies the weights into
         memory of their own, so that they can be changed.
         """
@@ -50,6 +52,8 @@ class LlamaSession:
             self._model = self._load(path, lines)
             self._vocab = self.lib.llama_model_get_vocab(self._model)
             self._context = self._open(path, n_ctx, lines)
+            if adapter is not None:
+                self._apply(adapter, lines)
         self._batch = self.lib.llama_batch_init(n_batch, 0, 1)
         self._stack.callback(self.lib.llama_batch_free, self._batch)
         self.n_vocab: int = self.lib.llama_vocab_n_tokens(self._vocab)
@@ -180,6 +184,18 @@ class LlamaSession:
             raise LibraryError(f"no context of {n_ctx} tokens for {path}: {_last(lines)}")
         self._stack.callback(self.lib.llama_free, context)
         return context
+
+    def _apply(self, adapter: Path, lines: Sequence[str]) -> None:
+        """Load an adapter, which the model owns, and set it on the context."""
+        loaded = self.lib.llama_adapter_lora_init(self._model, str(adapter).encode())
+        if not loaded:
+            self._stack.close()
+            raise LibraryError(f"llama.cpp cannot load the adapter {adapter}: {_last(lines)}")
+        adapters = (self.lib.llama_adapter_lora_p_ctypes * 1)(loaded)
+        scales = (ctypes.c_float * 1)(1.0)
+        if self.lib.llama_set_adapters_lora(self._context, adapters, 1, scales) != 0:
+            self._stack.close()
+            raise LibraryError(f"llama.cpp does not apply the adapter {adapter}: {_last(lines)}")
 
     def _fill(self, token_ids: Sequence[int], wanted: Sequence[bool]) -> None:
         self._batch.n_tokens = len(token_ids)

@@ -12,9 +12,12 @@ import tomli_w
 
 from quantize import verify
 from quantize.adapter import read_adapter
+from quantize.adapter_compare import FILE as COMPARISON
+from quantize.adapter_compare import compare_adapter
 from quantize.assess import LOG, files, measure_run, recommend_run, require_stage
 from quantize.build import Builder, Built
 from quantize.config import QuantizeConfig, to_dict
+from quantize.errors import RunError
 from quantize.examples import read_examples
 from quantize.plan import STAGE, Plan, warnings
 from quantize.progress import Steps
@@ -63,6 +66,18 @@ def execute(work: Plan, options: Options) -> Path:
     else:
         recommend_run(run, work.config.recommend)
     return run
+
+
+def adapter_run(run: Path) -> Path:
+    """Compare an adapter beside the base with the merged files; keep figures and report."""
+    written = read_manifest(run)
+    ggufs = [path for path, _ in files(run, written)]
+    source = next((record for record in written.inputs if record.role == "finetune_run"), None)
+    if source is None or not Path(source.ref).is_dir():
+        raise RunError(f"the finetune run of {run}, whose adapter is to be compared, is gone")
+    base = resolve_source(source.ref)[0].weights
+    compare_adapter(run, ggufs, Path(source.ref) / "adapter", base, Steps(run / LOG))
+    return run / COMPARISON
 
 
 def verify_run(run: Path, config: QuantizeConfig) -> verify.Verification:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from quantize import plot
+from quantize.adapter_compare import section as adapter_section
 from quantize.budget_report import sections
 from quantize.measurement_file import Measurement
 from quantize.recommend import Recommendation
@@ -44,14 +45,14 @@ def write(
     quantized_from: str | None,
 ) -> None:
     """Write report.md, and report.png when this machine has figures."""
-    whole = [entry for entry in known if "decode_tokens_per_second" in entry.figures]
-    here = [entry for entry in whole if entry.machine.get("id") == machine_id]
+    here = [entry for entry in whole(known) if entry.machine.get("id") == machine_id]
     lines = [f"# Quantized files of {run.name}", ""]
     if quantized_from:
         lines += [_grid_warning(quantized_from), ""]
-    for machine, entries in _by_machine(whole, machine_id):
+    for machine, entries in _by_machine(whole(known), machine_id):
         lines += _section(machine, entries, here=machine.get("id") == machine_id)
     lines += sections(run, here)
+    lines += adapter_section(run)
     if recommendation is not None:
         chosen = recommendation.file or "none"
         lines += [f"Recommended: **{chosen}**: {recommendation.reason}.", ""]
@@ -62,6 +63,11 @@ def write(
             lines += [f"No file beats these in both bytes and distance: {', '.join(front)}.", ""]
         lines += [f"![bytes against distance and speed]({PLOT})", ""]
     write_atomically(run / TABLE, "\n".join(lines).encode())
+
+
+def whole(known: Sequence[Measurement]) -> list[Measurement]:
+    """Return the measurements that were not interrupted."""
+    return [entry for entry in known if "decode_tokens_per_second" in entry.figures]
 
 
 def table(entries: Sequence[Measurement]) -> list[str]:

@@ -132,6 +132,11 @@ def test_figures_report_and_recommendation_stand_beside(done):
     assert "tiny-model-q4_k_m.gguf" in report
     assert (done / "report.png").read_bytes().startswith(b"\x89PNG")
     chosen = json.loads((done / "recommendation.json").read_text())
+    assert (done / "Modelfile").read_text().startswith(f"FROM ./{chosen['file']}\n")
+    card = (done / "MODEL_CARD.md").read_text()
+    assert 'license: "apache-2.0"' in card
+    assert "<|im_start|>user" in card
+    assert "tiny-model-q4_k_m.gguf" in card
     assert (done / chosen["file"]).is_file()
 
 

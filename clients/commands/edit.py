@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,7 @@ import msgspec
 
 from clients import editing
 from clients.commands.connection import add_sampling_flags, add_server_flags, connected, sampling
-from clients.commands.terminal import note, write_json
+from clients.commands.terminal import consents, note, show, write_json
 from clients.errors import UsageError
 
 if TYPE_CHECKING:
@@ -58,10 +57,10 @@ def run(args: argparse.Namespace) -> int:
     answer = _ask(args, original)
     merged = editing.merge(original, editing.whole_file(answer.text, answer.finish_reason))
     diff = editing.unified(original, merged, args.file.name)
-    if not args.json:
-        sys.stdout.write(diff)
+    if diff and not args.json:
+        show(diff, "diff")
     backup = None
-    if diff and _has_consent(args):
+    if diff and not args.diff and consents("apply?", is_given=args.yes):
         backup = replace(file, content, merged.encode("utf-8"))
         note(f"changed {args.file}; the former content is in {backup}")
     elif not diff:
@@ -149,12 +148,3 @@ def _free_name(file: Path) -> Path:
         if not name.exists():
             return name
         number += 1
-
-
-def _has_consent(args: argparse.Namespace) -> bool:
-    """Ask at a terminal; elsewhere only --yes consents."""
-    if args.yes or args.diff or not sys.stdin.isatty():
-        return bool(args.yes)
-    sys.stderr.write("apply? [y/N] ")
-    sys.stderr.flush()
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -59,3 +59,40 @@ def note_cut(finish_reason: str | None) -> None:
     """Say so when an answer is not whole."""
     if finish_reason == "length":
         note("(cut at the token limit; --max-tokens raises it)")
+
+
+def write_markdown(stream: Stream[Chunk]) -> str:
+    """Write a running answer, laid out at a terminal and as it is elsewhere; return all of it."""
+    if not sys.stdout.isatty():
+        return write_stream(stream)
+    from rich.live import Live
+    from rich.markdown import Markdown
+
+    text = ""
+    with Live(auto_refresh=False, vertical_overflow="visible") as live:
+        for chunk in stream:
+            text += chunk.text
+            live.update(Markdown(text), refresh=True)
+    note_cut(stream.finish_reason)
+    return text
+
+
+def show(text: str, lexer: str) -> None:
+    """Write a result that ends its last line, in colours at a terminal."""
+    text = text if text.endswith("\n") else text + "\n"
+    if not sys.stdout.isatty():
+        sys.stdout.write(text)
+        return
+    from rich.console import Console
+    from rich.syntax import Syntax
+
+    Console().print(Syntax(text, lexer, background_color="default", word_wrap=True))
+
+
+def consents(question: str, *, is_given: bool) -> bool:
+    """Ask at a terminal; elsewhere only a flag consents."""
+    if is_given or not sys.stdin.isatty():
+        return is_given
+    sys.stderr.write(f"{question} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from finetune.config import PACKAGED_BASE, Config, load_config
 from finetune.errors import ConfigError, FinetuneError
+from finetune.processes import is_main
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 REMEDY = "free some, then continue the run named above with --resume, or set EDGESMITH_HOME"
@@ -88,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("error: interrupted; a run named above continues with --resume", file=sys.stderr)
         return 130
-    if path is not None:
+    if path is not None and is_main():
         print(path, file=result, flush=True)
     return 0
 

@@ -94,7 +94,12 @@ class LoraConfig(_Section, frozen=True, kw_only=True):
 
 
 class TrainConfig(_Section, frozen=True, kw_only=True):
-    """How the adapter is trained; a step is batch_size x grad_accumulation examples."""
+    """How the adapter is trained.
+
+    Unpacked, a step is batch_size x grad_accumulation examples. Packed, it is `step_tokens` tokens
+    in rows of at most `row_tokens`; 0 chooses both, from the amount of data and the GPU's memory.
+    `auto` packs wherever there is a GPU, and keeps activations wherever they fit.
+    """
 
     learning_rate: float = 5e-4
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
@@ -106,9 +111,11 @@ class TrainConfig(_Section, frozen=True, kw_only=True):
     batch_size: int = 1
     grad_accumulation: int = 4
     max_seq_length: int = 384
-    packing: bool = False
+    packing: bool | Literal["auto"] = "auto"
+    step_tokens: int = 0
+    row_tokens: int = 0
     load_in_4bit: bool = False
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: bool | Literal["auto"] = "auto"
     logging_steps: int = 1
     save_steps: int = 10
     seed: int = 3407
@@ -121,8 +128,9 @@ class TrainConfig(_Section, frozen=True, kw_only=True):
             raise ValueError(f"train.max_seq_length is {self.max_seq_length}; it starts at 8")
         if self.learning_rate <= 0:
             raise ValueError(f"train.learning_rate is {self.learning_rate}; it must be above 0")
-        if self.max_steps < 0 or self.warmup_steps < 0 or self.seed < 0:
-            raise ValueError("train.max_steps, warmup_steps and seed must not be negative")
+        for name in ("max_steps", "warmup_steps", "seed", "step_tokens", "row_tokens"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"train.{name} is {getattr(self, name)}; it must not be negative")
         if self.max_steps == 0 and self.epochs <= 0:
             raise ValueError("set train.epochs or train.max_steps above 0")
 

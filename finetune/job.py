@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from finetune import base_model, libraries, provenance, trainer
+from finetune import base_model, libraries, processes, provenance, trainer
 from finetune.base_model import BaseModel, BaseSource
 from finetune.config import Config, load_config, to_plain, to_toml
 from finetune.data.examples import Dataset
@@ -20,6 +20,7 @@ from finetune.data.sources import load_dataset
 from finetune.errors import RunError
 from finetune.fingerprint import sha256_json
 from finetune.home import runs_root
+from finetune.model import load_model
 from finetune.model_card import model_card
 from finetune.plan import describe_plan
 from finetune.report import write_report
@@ -96,10 +97,17 @@ def fine_tune(config: Config, *, force: bool) -> Path:
     for run in unfinished:
         _say(f"unfinished, not used: {run.path} (continue it with --resume {run.path})")
     material = _load(job)
+    return _execute(job, _new_run(root, job), material)
+
+
+def _new_run(root: Path, job: Job) -> Run:
+    """Create the run in the main process; the others learn its path."""
+    if not processes.is_main():
+        return Run(processes.from_main(root))
     run = create_run(root, job.config_hash)
-    (run.path / "config.toml").write_text(to_toml(config), encoding="utf-8")
+    (run.path / "config.toml").write_text(to_toml(job.config), encoding="utf-8")
     run.log("run_started", config_hash=job.config_hash, identity=job.identity)
-    return _execute(job, run, material, resume=False)
+    return Run(processes.from_main(run.path))
 
 
 def resume(path: Path) -> Path:
@@ -119,8 +127,9 @@ def resume(path: Path) -> Path:
     job = identify(load_config(run.path / "config.toml", []))
     _refuse_changes(run, started[0]["identity"], job.identity)
     material = _load(job)
-    run.log("run_resumed")
-    return _execute(job, run, material, resume=True)
+    if processes.is_main():
+        run.log("run_resumed", num_processes=processes.num_processes())
+    return _execute(job, run, material)
 
 
 def _refuse_changes(run: Run, before: dict[str, Any], now: dict[str, Any]) -> None:
@@ -140,6 +149,7 @@ def _refuse_changes(run: Run, before: dict[str, Any], now: dict[str, Any]) -> No
 def _load(job: Job) -> Material:
     """Load all that can be refused before a run directory is worth creating."""
     fast_model = libraries.import_unsloth()
+    processes.join_group()
     base, tokenizer, prepared = _prepare(job)
     return Material(fast_model=fast_model, base=base, tokenizer=tokenizer, prepared=prepared)
 
@@ -151,14 +161,32 @@ def _prepare(job: Job) -> tuple[BaseModel, Any, Prepared]:
     return base, tokenizer, prepare(job.dataset, tokenizer, job.config)
 
 
-def _execute(job: Job, run: Run, material: Material, *, resume: bool) -> Path:
+def _execute(job: Job, run: Run, material: Material) -> Path:
     _say(f"run: {run.path}")
     base, tokenizer, prepared = material.base, material.tokenizer, material.prepared
-    run.log("data_prepared", **prepared.figures(), train_tokens_per_epoch=prepared.train.num_tokens)
     _say(describe_plan(job.config, base, prepared, base_model.count_parameters(base.weights)))
-    _write_inputs(run, base, tokenizer, prepared)
-    model = trainer.load_model(material.fast_model, base.weights, job.config)
-    outcome = trainer.train(model, tokenizer, prepared, job.config, run, resume=resume)
+    if processes.is_main():
+        run.log(
+            "data_prepared", **prepared.figures(), train_tokens_per_epoch=prepared.train.num_tokens
+        )
+        _write_inputs(run, base, tokenizer, prepared)
+    task = trainer.Task(
+        fast_model=material.fast_model,
+        model=load_model(material.fast_model, base.weights, job.config),
+        tokenizer=tokenizer,
+        prepared=prepared,
+        settings=job.config.train,
+        run=run,
+    )
+    outcome = trainer.train(task)
+    if processes.is_main():
+        _finish(job, run, base, prepared, outcome)
+    processes.wait_for_all()
+    return run.path
+
+
+def _finish(job: Job, run: Run, base: BaseModel, prepared: Prepared, outcome: Outcome) -> None:
+    """Write what describes the run; the manifest, last, makes it complete."""
     _tidy_adapter(run.path / trainer.ADAPTER, base)
     manifest = _manifest(job, run, base, prepared, outcome)
     write_report(run, manifest)
@@ -168,7 +196,6 @@ def _execute(job: Job, run: Run, material: Material, *, resume: bool) -> Path:
     run.complete(manifest)
     trainer.remove_checkpoints(run.path)
     _summarise(manifest)
-    return run.path
 
 
 def _write_inputs(run: Run, base: BaseModel, tokenizer: Any, prepared: Prepared) -> None:
@@ -194,10 +221,12 @@ def _tidy_adapter(folder: Path, base: BaseModel) -> None:
 def _manifest(
     job: Job, run: Run, base: BaseModel, prepared: Prepared, outcome: Outcome
 ) -> dict[str, Any]:
+    figures = msgspec.to_builtins(outcome)
     metrics = {
-        **msgspec.to_builtins(outcome),
+        **{name: value for name, value in figures.items() if value is not None},
         "train_tokens_per_second": outcome.train_tokens_per_second,
         **prepared.figures(),
+        "num_processes": processes.num_processes(),
         "peak_memory_bytes": provenance.peak_memory_bytes(),
         **libraries.gpu_figures(),
     }
@@ -236,4 +265,5 @@ def _summarise(manifest: dict[str, Any]) -> None:
 
 
 def _say(text: str) -> None:
-    print(text, file=sys.stderr)
+    if processes.is_main():
+        print(text, file=sys.stderr)

@@ -1,6 +1,7 @@
 """Watching a trainer: log each step, show it, stop on a signal or a loss that is not finite.
 
-Knows the trainer's callback interface. Changes nothing about what is learnt.
+Knows the trainer's callback interface. Changes nothing about what is learnt. Of several processes
+only the main one logs.
 """
 
 import math
@@ -8,8 +9,10 @@ import time
 from typing import Any
 
 from finetune.errors import TrainingError
+from finetune.processes import is_main
 from finetune.progress import Progress, StepFigures
 from finetune.run import Run
+from finetune.steps import Schedule
 from finetune.stopping import StopWish
 
 
@@ -17,23 +20,34 @@ class Observer:
     """Turns trainer events into log lines, progress and stops."""
 
     def __init__(
-        self, run: Run, progress: Progress, wish: StopWish, *, seconds_before: float
+        self,
+        run: Run,
+        progress: Progress,
+        wish: StopWish,
+        schedule: Schedule,
+        *,
+        seconds_before: float,
     ) -> None:
         self.run = run
         self.progress = progress
         self.wish = wish
+        self.schedule = schedule
         self.seconds_before = seconds_before
         self.total_seconds = seconds_before
         self.started = time.monotonic()
         self.first_step = 0
-        self.first_tokens = 0
+        self.last_loss = math.nan
         self.non_finite_step: int | None = None
 
     def begin(self, state: Any) -> None:
         """Note where this session starts, which is not step 0 after a resume."""
         self.started = time.monotonic()
         self.first_step = state.global_step
-        self.first_tokens = state.num_input_tokens_seen
+
+    def log(self, event: str, **figures: Any) -> None:
+        """Append to the run's log, from the main process only."""
+        if is_main():
+            self.run.log(event, **figures)
 
     def step_logged(self, logs: dict[str, Any], state: Any) -> None:
         """Record one logged step; the trainer's closing summary has no loss and is skipped."""
@@ -41,19 +55,22 @@ class Observer:
             return
         session = time.monotonic() - self.started
         loss = float(logs["loss"])
-        rate = (state.num_input_tokens_seen - self.first_tokens) / session
-        self.run.log(
+        tokens = self.schedule.tokens_until(state.global_step)
+        rate = (tokens - self.schedule.tokens_until(self.first_step)) / session
+        self.last_loss = loss
+        self.log(
             "step",
             step=state.global_step,
             loss_nats=loss if math.isfinite(loss) else None,
             learning_rate=logs.get("learning_rate"),
             grad_norm=_finite(logs.get("grad_norm")),
-            num_tokens=int(state.num_input_tokens_seen),
+            num_tokens=tokens,
             tokens_per_second=rate,
             elapsed_seconds=self.seconds_before + session,
         )
         if not math.isfinite(loss):
             self.non_finite_step = state.global_step
+            self.log("non_finite_loss", step=state.global_step, examples=self._examples())
             return
         remaining = state.max_steps - state.global_step
         per_step = session / max(1, state.global_step - self.first_step)
@@ -76,11 +93,20 @@ class Observer:
 
     def raise_non_finite(self) -> None:
         """Raise when a step's loss was not a number."""
-        if self.non_finite_step is not None:
-            raise TrainingError(
-                f"the loss stopped being a finite number at step {self.non_finite_step}: lower "
-                "train.learning_rate or train.max_grad_norm"
-            )
+        if self.non_finite_step is None:
+            return
+        lines = [index + 1 for index in self._examples()]
+        some = ", ".join(str(line) for line in lines[:8]) + (", ..." if len(lines) > 8 else "")
+        raise TrainingError(
+            f"the loss stopped being a finite number at step {self.non_finite_step} (lines {some} "
+            f"of {self.run.path / 'train.jsonl'}; all {len(lines)} are in log.jsonl): lower "
+            "train.learning_rate or train.max_grad_norm, or look at these examples"
+        )
+
+    def _examples(self) -> list[int]:
+        """Return the positions of the examples in the step whose loss is no number."""
+        rows = self.schedule.rows_of(self.non_finite_step or 1)
+        return sorted(index for row in rows for index in row.examples)
 
 
 def _finite(value: Any) -> float | None:

@@ -37,13 +37,14 @@ def clock(seconds: float) -> str:
 class Progress:
     """Shows steps as they are logged; use as a context manager."""
 
-    def __init__(self, num_steps: int) -> None:
+    def __init__(self, num_steps: int, *, shown: bool = True) -> None:
         self.num_steps = num_steps
+        self.shown = shown
         self.bar: Any = None
         self.task: Any = None
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
+        if self.shown and sys.stderr.isatty():
             self.bar = _open_bar()
             self.task = self.bar.add_task("training", total=self.num_steps, figures="")
             self.bar.start()
@@ -60,6 +61,8 @@ class Progress:
 
     def show(self, figures: StepFigures) -> None:
         """Show one step."""
+        if not self.shown:
+            return
         if self.bar is None:
             print(figures.line(), file=sys.stderr, flush=True)
         else:

@@ -1,6 +1,6 @@
 """LoRA training with Unsloth and TRL, the same code on GPU and CPU.
 
-    rows -> SFTTrainer -> checkpoints/ ... -> adapter/
+    rows in order -> SFTTrainer -> checkpoints/ ... -> adapter/
 
 Rows arrive as token ids with labels, so the trainer changes nothing about what is learnt. Knows no
 run manifest and no file format of examples.
@@ -13,21 +13,22 @@ from typing import Any
 
 import msgspec
 
-from finetune.config import Config
+from finetune import shaping
+from finetune.arguments import CHECKPOINTS, trainer_arguments
+from finetune.config import TrainConfig
+from finetune.data.packing import Row
 from finetune.data.prepare import Prepared
-from finetune.data.tokens import IGNORED, Encoded
-from finetune.errors import ConfigError, InterruptedRunError, TrainingError
+from finetune.errors import InterruptedRunError, TrainingError
 from finetune.heldout import response_loss_nats
-from finetune.libraries import gpu_name
 from finetune.observer import Observer, make_callback
-from finetune.packed_attention import enable_packed_attention
+from finetune.processes import from_main, is_main, num_processes, wait_for_all
 from finetune.progress import Progress
 from finetune.run import Run
+from finetune.shaping import Decision
+from finetune.steps import Schedule, StepShape, make_schedule
 from finetune.stopping import StopWish
 
-CHECKPOINTS = "checkpoints"
 ADAPTER = "adapter"
-PREPARED = {"skip_prepare_dataset": True}
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,8 +39,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     final_train_loss_nats: float
     num_steps: int
     num_epochs: float
+    rows_per_step: int
+    row_tokens: int
     train_tokens: int
     train_seconds: float
+    expected_peak_gpu_memory_bytes: int | None
 
     @property
     def train_tokens_per_second(self) -> float:
@@ -47,186 +51,173 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.train_tokens / self.train_seconds if self.train_seconds else 0.0
 
 
-def load_model(fast_model: Any, weights: Path, config: Config) -> Any:
-    """Load the base with Unsloth's FastLanguageModel and put fresh LoRA layers on it.
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """A model with LoRA layers, what it shall learn, and the run that records it."""
 
-    Raises:
-        ConfigError: 4-bit on a CPU, or target modules the model does not have.
-    """
-    import torch
-
-    on_gpu = gpu_name() is not None
-    if config.train.load_in_4bit and not on_gpu:
-        raise ConfigError("train.load_in_4bit is true but there is no GPU; set it to false")
-    model, _ = fast_model.from_pretrained(
-        model_name=str(weights),
-        max_seq_length=config.train.max_seq_length,
-        dtype=None if on_gpu else torch.float32,
-        load_in_4bit=config.train.load_in_4bit,
-    )
-    try:
-        return fast_model.get_peft_model(
-            model,
-            r=config.lora.r,
-            lora_alpha=config.lora.alpha,
-            lora_dropout=config.lora.dropout,
-            target_modules=list(config.lora.target_modules),
-            use_rslora=config.lora.use_rslora,
-            bias="none",
-            use_gradient_checkpointing="unsloth" if config.train.gradient_checkpointing else False,
-            random_state=config.train.seed,
-            max_seq_length=config.train.max_seq_length,
-        )
-    except ValueError as error:
-        raise ConfigError(f"lora.target_modules does not fit this model: {error}") from error
+    fast_model: Any
+    model: Any
+    tokenizer: Any
+    prepared: Prepared
+    settings: TrainConfig
+    run: Run
 
 
-def train(
-    model: Any, tokenizer: Any, prepared: Prepared, config: Config, run: Run, *, resume: bool
-) -> Outcome:
+def train(task: Task) -> Outcome:
     """Train, measure the held-out loss before and after, and save the adapter.
+
+    Continues from the newest checkpoint of the run when there is one.
 
     Raises:
         InterruptedRunError: a signal came; a checkpoint is saved.
         TrainingError: the loss is not finite, or memory ran out.
     """
-    before = _loss_before(model, prepared.heldout.encoded, run)
-    checkpoint = newest_checkpoint(run.path) if resume else None
-    trainer = _make_trainer(model, tokenizer, prepared.train.encoded, config, run.path)
-    num_steps = _num_steps(trainer)
-    with StopWish() as wish, Progress(num_steps) as progress:
-        observer = Observer(run, progress, wish, seconds_before=_seconds_until(run, checkpoint))
-        trainer.add_callback(make_callback(observer))
-        _run_trainer(trainer, checkpoint, config)
-    observer.raise_non_finite()
-    if wish.signal_number is not None and trainer.state.global_step < num_steps:
-        run.log("interrupted", step=trainer.state.global_step)
-        raise InterruptedRunError(
-            f"stopped after step {trainer.state.global_step} of {num_steps}; continue with: "
-            f"python -m finetune --resume {run.path}",
-            signal_number=wish.signal_number,
-        )
-    print("measuring the held-out loss after training", file=sys.stderr)
-    after = response_loss_nats(model, prepared.heldout.encoded)
-    run.log("heldout_loss", moment="after", loss_nats=after)
-    model.save_pretrained(run.path / ADAPTER)
+    before = _loss_before(task)
+    decision = _decide(task)
+    decision, schedule, observer = _train_halving(task, decision)
+    after = _loss_after(task) if is_main() else 0.0
+    wait_for_all()
     return Outcome(
         heldout_response_loss_before_nats=before,
         heldout_response_loss_after_nats=after,
-        final_train_loss_nats=run.events("step")[-1]["loss_nats"],
-        num_steps=trainer.state.global_step,
-        num_epochs=float(trainer.state.epoch or 0.0),
-        train_tokens=int(trainer.state.num_input_tokens_seen),
+        final_train_loss_nats=from_main(observer.last_loss),
+        num_steps=schedule.num_steps,
+        num_epochs=schedule.epochs_until(schedule.num_steps),
+        rows_per_step=schedule.shape.rows_per_step,
+        row_tokens=schedule.shape.row_tokens,
+        train_tokens=schedule.tokens_until(schedule.num_steps),
         train_seconds=observer.total_seconds,
+        expected_peak_gpu_memory_bytes=decision.expected_bytes,
     )
 
 
-def _loss_before(model: Any, rows: tuple[Encoded, ...], run: Run) -> float:
+def _loss_before(task: Task) -> float:
     """Measure before the first step; fresh LoRA layers add nothing, so this is the base's loss."""
-    for event in run.events("heldout_loss"):
+    for event in task.run.events("heldout_loss"):
         if event["moment"] == "before":
             return float(event["loss_nats"])
+    if not is_main():
+        return 0.0
+    rows = task.prepared.heldout.encoded
     print(f"measuring the loss on {len(rows)} held-out examples", file=sys.stderr)
-    loss = response_loss_nats(model, rows)
-    run.log("heldout_loss", moment="before", loss_nats=loss)
+    loss = response_loss_nats(task.model, rows)
+    task.run.log("heldout_loss", moment="before", loss_nats=loss)
     return loss
 
 
-def _make_trainer(
-    model: Any, tokenizer: Any, rows: tuple[Encoded, ...], config: Config, folder: Path
-) -> Any:
+def _loss_after(task: Task) -> float:
+    print("measuring the held-out loss after training", file=sys.stderr)
+    loss = response_loss_nats(task.model, task.prepared.heldout.encoded)
+    task.run.log("heldout_loss", moment="after", loss_nats=loss)
+    task.model.save_pretrained(task.run.path / ADAPTER)
+    return loss
+
+
+def _decide(task: Task) -> Decision:
+    """Choose the shape of a step, or keep the one an unfinished run has started with."""
+    wait_for_all()
+    decision = shaping.decide(task.fast_model, task.model, task.prepared.train, task.settings)
+    logged = task.run.events("step_shape")
+    if logged and logged[-1]["row_tokens"]:
+        shape = StepShape(
+            row_tokens=logged[-1]["row_tokens"], rows_per_step=logged[-1]["rows_per_step"]
+        )
+        decision = msgspec.structs.replace(decision, shape=shape)
+    _announce(task.run, decision)
+    return decision
+
+
+def _announce(run: Run, decision: Decision) -> None:
+    if is_main():
+        run.log("step_shape", **msgspec.to_builtins(decision.shape), why=decision.describe())
+        print(f"{'step:':<10}{decision.describe()}", file=sys.stderr)
+
+
+def _train_halving(task: Task, decision: Decision) -> tuple[Decision, Schedule, Observer]:
+    """Train; when memory runs out, once more with rows of half the length."""
+    import torch
+
+    fresh = _adapter_weights(task.model)
+    try:
+        return decision, *_train(task, decision)
+    except torch.OutOfMemoryError:
+        longest = max(row.num_tokens for row in task.prepared.train.encoded)
+        half = decision.shape.halved(longest)
+        if half is None or newest_checkpoint(task.run.path) is not None:
+            raise _out_of_memory(decision) from None
+    torch.cuda.empty_cache()
+    print(f"out of GPU memory at rows of {decision.shape.row_tokens:,} tokens", file=sys.stderr)
+    decision = msgspec.structs.replace(decision, shape=half)
+    _announce(task.run, decision)
+    task.model.load_state_dict(fresh, strict=False)
+    try:
+        return decision, *_train(task, decision)
+    except torch.OutOfMemoryError:
+        raise _out_of_memory(decision) from None
+
+
+def _adapter_weights(model: Any) -> dict[str, Any]:
+    return {
+        name: weight.detach().cpu().clone()
+        for name, weight in model.named_parameters()
+        if weight.requires_grad
+    }
+
+
+def _out_of_memory(decision: Decision) -> TrainingError:
+    rows = decision.shape.row_tokens
+    what = f"rows of {rows:,} tokens" if rows else "the configured batch"
+    return TrainingError(
+        f"out of GPU memory with {what}: lower train.row_tokens, train.batch_size or "
+        "train.max_seq_length, or set train.gradient_checkpointing or train.load_in_4bit"
+    )
+
+
+def _train(task: Task, decision: Decision) -> tuple[Schedule, Observer]:
+    pad_id = task.tokenizer.pad_token_id or 0
+    encoded, settings, run = task.prepared.train.encoded, task.settings, task.run
+    schedule = make_schedule(encoded, settings, decision.shape, pad_id=pad_id)
+    checkpoint = newest_checkpoint(run.path)
+    trainer = _make_trainer(task, decision, schedule)
+    with StopWish() as wish, Progress(schedule.num_steps, shown=is_main()) as progress:
+        spent = _seconds_until(run, checkpoint)
+        observer = Observer(run, progress, wish, schedule, seconds_before=spent)
+        trainer.add_callback(make_callback(observer))
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    observer.raise_non_finite()
+    reached = trainer.state.global_step
+    if wish.signal_number is not None and reached < schedule.num_steps:
+        observer.log("interrupted", step=reached)
+        raise InterruptedRunError(
+            f"stopped after step {reached} of {schedule.num_steps}; continue with: "
+            f"python -m finetune --resume {run.path}",
+            signal_number=wish.signal_number,
+        )
+    return schedule, observer
+
+
+def _make_trainer(task: Task, decision: Decision, schedule: Schedule) -> Any:
     from datasets import Dataset
     from transformers import PrinterCallback, ProgressCallback
     from trl import SFTTrainer
 
-    args = _arguments(config, folder)
-    if args.packing:
-        enable_packed_attention()
-    table = Dataset.from_list([_columns(row, packed=args.packing) for row in rows])
+    is_packed = bool(schedule.shape.row_tokens)
+    table = Dataset.from_list([_columns(row, is_packed=is_packed) for row in schedule.rows])
     trainer = SFTTrainer(
-        model=model,
-        processing_class=tokenizer,
+        model=task.model,
+        processing_class=task.tokenizer,
         train_dataset=table,
-        args=args,
+        args=trainer_arguments(
+            task.settings, decision, schedule, task.run.path, num_processes=num_processes()
+        ),
     )
     trainer.remove_callback(PrinterCallback)
     trainer.remove_callback(ProgressCallback)
     return trainer
 
 
-def _columns(row: Encoded, *, packed: bool) -> dict[str, list[int]]:
-    """Return one row of the trainer's table; the packer takes a mask where others take labels."""
-    if packed:
-        mask = [int(label != IGNORED) for label in row.labels]
-        return {"input_ids": row.input_ids, "completion_mask": mask}
-    return {"input_ids": row.input_ids, "labels": row.labels}
-
-
-def _arguments(config: Config, folder: Path) -> Any:
-    from trl import SFTConfig
-
-    settings = config.train
-    packing = settings.packing and gpu_name() is not None
-    if settings.packing and not packing:
-        print("train.packing needs a GPU; training unpacked", file=sys.stderr)
-    ready = {"completion_only_loss": True} if packing else {"dataset_kwargs": dict(PREPARED)}
-    return SFTConfig(
-        output_dir=str(folder / CHECKPOINTS),
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=settings.lr_scheduler,
-        warmup_steps=settings.warmup_steps,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        num_train_epochs=settings.epochs,
-        max_steps=settings.max_steps or -1,
-        per_device_train_batch_size=settings.batch_size,
-        gradient_accumulation_steps=settings.grad_accumulation,
-        gradient_checkpointing=settings.gradient_checkpointing,
-        max_length=settings.max_seq_length,
-        packing=packing,
-        logging_steps=settings.logging_steps,
-        logging_first_step=True,
-        logging_nan_inf_filter=False,
-        save_steps=settings.save_steps,
-        save_total_limit=2,
-        seed=settings.seed,
-        optim="adamw_torch",
-        **_precision(),
-        include_num_input_tokens_seen="all" if packing else "non_padding",
-        report_to="none",
-        disable_tqdm=True,
-        **ready,
-    )
-
-
-def _precision() -> dict[str, bool]:
-    """Choose mixed precision: none on a CPU, bfloat16 where the GPU has it, else float16."""
-    import torch
-
-    on_gpu = gpu_name() is not None
-    bf16 = on_gpu and torch.cuda.is_bf16_supported()
-    return {"bf16": bf16, "fp16": on_gpu and not bf16}
-
-
-def _num_steps(trainer: Any) -> int:
-    """Return how many optimizer steps the trainer will take."""
-    if trainer.args.max_steps > 0:
-        return int(trainer.args.max_steps)
-    per_epoch = -(-len(trainer.get_train_dataloader()) // trainer.args.gradient_accumulation_steps)
-    return max(1, -int(-per_epoch * trainer.args.num_train_epochs // 1))
-
-
-def _run_trainer(trainer: Any, checkpoint: Path | None, config: Config) -> None:
-    import torch
-
-    try:
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    except torch.OutOfMemoryError as error:
-        raise TrainingError(
-            f"out of GPU memory with train.batch_size={config.train.batch_size} and "
-            f"train.max_seq_length={config.train.max_seq_length}: lower one, or set "
-            "train.gradient_checkpointing or train.load_in_4bit"
-        ) from error
+def _columns(row: Row, *, is_packed: bool) -> dict[str, list[int]]:
+    columns = {"input_ids": row.input_ids, "labels": row.labels}
+    return columns | {"seq_lengths": row.seq_lengths} if is_packed else columns
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

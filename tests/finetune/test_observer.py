@@ -6,24 +6,34 @@ from types import SimpleNamespace
 
 import pytest
 
+from finetune.config import TrainConfig
+from finetune.data.tokens import Encoded
 from finetune.errors import TrainingError
 from finetune.observer import Observer
 from finetune.progress import Progress, StepFigures, clock
 from finetune.run import Run
+from finetune.steps import StepShape, make_schedule
 from finetune.stopping import StopWish
+
+SCHEDULE = make_schedule(
+    [Encoded(id=str(n), input_ids=[n] * 25, labels=[n] * 25) for n in range(8)],
+    TrainConfig(),
+    StepShape(row_tokens=0, rows_per_step=2),
+    pad_id=0,
+)
 
 
 @pytest.fixture
 def observer(tmp_path):
-    return Observer(Run(tmp_path), Progress(4), StopWish(), seconds_before=100.0)
+    return Observer(Run(tmp_path), Progress(4), StopWish(), SCHEDULE, seconds_before=100.0)
 
 
-def state(step, tokens=50):
-    return SimpleNamespace(global_step=step, max_steps=4, num_input_tokens_seen=tokens)
+def state(step):
+    return SimpleNamespace(global_step=step, max_steps=4)
 
 
 def test_each_step_is_logged_with_units_and_shown(observer, capsys):
-    observer.begin(state(0, 0))
+    observer.begin(state(0))
     observer.step_logged({"loss": 1.5, "grad_norm": 0.2, "learning_rate": 1e-4}, state(1))
     (event,) = observer.run.events("step")
     assert (event["step"], event["loss_nats"], event["num_tokens"]) == (1, 1.5, 50)
@@ -38,12 +48,15 @@ def test_the_closing_summary_is_no_step(observer):
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_names_its_step(observer, loss):
-    observer.begin(state(0, 0))
+    observer.begin(state(0))
     observer.step_logged({"loss": loss}, state(3))
-    with pytest.raises(TrainingError, match=r"finite number at step 3: lower train\.learning_rate"):
+    lines = sorted(index + 1 for row in SCHEDULE.rows[4:6] for index in row.examples)
+    where = rf"at step 3 \(lines {lines[0]}, {lines[1]} of .*train\.jsonl"
+    with pytest.raises(TrainingError, match=where):
         observer.raise_non_finite()
     text = (observer.run.path / "log.jsonl").read_text(encoding="utf-8")
-    assert json.loads(text)["loss_nats"] is None
+    assert json.loads(text.splitlines()[0])["loss_nats"] is None
+    assert observer.run.events("non_finite_loss")[0]["examples"] == [line - 1 for line in lines]
 
 
 def test_a_signal_saves_and_stops_after_the_step(observer):

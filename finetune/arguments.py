@@ -1,0 +1,64 @@
+"""The configuration in the trainer's words.
+
+Knows TRL's SFTConfig. Knows no data and no model.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from finetune.config import TrainConfig
+from finetune.libraries import gpu_name
+from finetune.shaping import Decision
+from finetune.steps import Schedule, per_process
+
+CHECKPOINTS = "checkpoints"
+
+
+def trainer_arguments(
+    settings: TrainConfig,
+    decision: Decision,
+    schedule: Schedule,
+    folder: Path,
+    *,
+    num_processes: int,
+) -> Any:
+    """Return SFTConfig for rows that come ready and in order."""
+    from trl import SFTConfig
+
+    rows = per_process(schedule.shape, num_processes)
+    batch = 1 if schedule.shape.row_tokens else min(settings.batch_size, rows)
+    return SFTConfig(
+        output_dir=str(folder / CHECKPOINTS),
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.lr_scheduler,
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        max_steps=schedule.num_steps,
+        per_device_train_batch_size=batch,
+        gradient_accumulation_steps=rows // batch,
+        gradient_checkpointing=decision.gradient_checkpointing,
+        max_length=schedule.shape.row_tokens or settings.max_seq_length,
+        packing=bool(schedule.shape.row_tokens),
+        dataset_kwargs={"skip_prepare_dataset": True},
+        train_sampling_strategy="sequential",
+        logging_steps=settings.logging_steps,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,
+        save_steps=settings.save_steps,
+        save_total_limit=2,
+        seed=settings.seed,
+        optim="adamw_torch",
+        **_precision(),
+        report_to="none",
+        disable_tqdm=True,
+    )
+
+
+def _precision() -> dict[str, bool]:
+    """Choose mixed precision: none on a CPU, bfloat16 where the GPU has it, else float16."""
+    import torch
+
+    on_gpu = gpu_name() is not None
+    bf16 = on_gpu and torch.cuda.is_bf16_supported()
+    return {"bf16": bf16, "fp16": on_gpu and not bf16}

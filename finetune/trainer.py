@@ -177,7 +177,7 @@ def _train(task: Task, decision: Decision) -> tuple[Schedule, Observer]:
     encoded, settings, run = task.prepared.train.encoded, task.settings, task.run
     schedule = make_schedule(encoded, settings, decision.shape, pad_id=pad_id)
     checkpoint = newest_checkpoint(run.path)
-    trainer = _make_trainer(task, decision, schedule)
+    trainer = make_trainer(task, decision, schedule)
     with StopWish() as wish, Progress(schedule.num_steps, shown=is_main()) as progress:
         spent = _seconds_until(run, checkpoint)
         observer = Observer(run, progress, wish, schedule, seconds_before=spent)
@@ -195,7 +195,8 @@ def _train(task: Task, decision: Decision) -> tuple[Schedule, Observer]:
     return schedule, observer
 
 
-def _make_trainer(task: Task, decision: Decision, schedule: Schedule) -> Any:
+def make_trainer(task: Task, decision: Decision, schedule: Schedule) -> Any:
+    """Return TRL's trainer over the rows of a schedule, in their order."""
     from datasets import Dataset
     from transformers import PrinterCallback, ProgressCallback
     from trl import SFTTrainer

@@ -262,6 +262,12 @@ def _summarise(manifest: dict[str, Any]) -> None:
         f"{metrics['train_tokens']:,} tokens in {metrics['train_seconds']:.0f} s "
         f"({metrics['train_tokens_per_second']:.0f} tokens/s)"
     )
+    expected = metrics.get("expected_peak_gpu_memory_bytes")
+    if expected:
+        _say(
+            f"peak GPU memory {metrics['peak_gpu_memory_bytes'] / 2**30:.1f} GiB, "
+            f"{expected / 2**30:.1f} expected"
+        )
 
 
 def _say(text: str) -> None:

@@ -142,7 +142,7 @@ def _train_halving(task: Task, decision: Decision) -> tuple[Decision, Schedule, 
     except torch.OutOfMemoryError:
         longest = max(row.num_tokens for row in task.prepared.train.encoded)
         half = decision.shape.halved(longest)
-        if half is None or newest_checkpoint(task.run.path) is not None:
+        if half is None or num_processes() > 1 or newest_checkpoint(task.run.path) is not None:
             raise _out_of_memory(decision) from None
     torch.cuda.empty_cache()
     print(f"out of GPU memory at rows of {decision.shape.row_tokens:,} tokens", file=sys.stderr)
@@ -202,7 +202,8 @@ def make_trainer(task: Task, decision: Decision, schedule: Schedule) -> Any:
     from trl import SFTTrainer
 
     is_packed = bool(schedule.shape.row_tokens)
-    table = Dataset.from_list([_columns(row, is_packed=is_packed) for row in schedule.rows])
+    columns = [_columns(row, is_packed=is_packed) for row in schedule.rows]
+    table = Dataset.from_list(columns).with_format("numpy")  # lists of 30k tokens are slow to read
     trainer = SFTTrainer(
         model=task.model,
         processing_class=task.tokenizer,

@@ -29,6 +29,8 @@ CONTENDERS: dict[str, dict[str, int | bool | str]] = {
     "trl-packed": {"packed": True, "gradient_checkpointing": False},
     "trl-packed-16": {"packed": True, "gradient_checkpointing": False, "batch_size": 16},
     "trl-liger": {"packed": True, "gradient_checkpointing": False, "liger": True},
+    "edgesmith-rows": {"step_tokens": 4_096, "row_tokens": 4_096},
+    "trl-rows": {"same_rows": True, "gradient_checkpointing": False},
 }
 DEFAULT = ("edgesmith", "trl", "trl-packed")
 EXAMPLES = 18_000  # of the Llama-3.2-1B recipe; more data means larger steps
@@ -197,6 +199,11 @@ def table(timings: list[Timing], num_parameters: int, peak_flops: float) -> str:
         f"{peak_flops / 1e12:,.0f} TFLOP/s."
     )
     lines += [f"{timing.contender}: {timing.note}" for timing in timings if timing.note]
+    losses = {timing.contender: timing.losses_nats for timing in timings}
+    if {"edgesmith-rows", "trl-rows"} <= losses.keys():
+        pairs = zip(losses["edgesmith-rows"], losses["trl-rows"], strict=True)
+        worst = max(abs(ours / theirs - 1) for ours, theirs in pairs)
+        lines.append(f"Losses on the same rows differ by {worst:.2%} at most over all steps.")
     return "\n".join(lines)
 
 

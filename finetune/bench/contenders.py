@@ -6,6 +6,7 @@
     trl-packed    TRL's packing, rows of 2,048 tokens, eight a step, activations kept
     trl-packed-16 the same with sixteen rows a step
     trl-liger     trl-packed with liger-kernel
+    edgesmith-rows, trl-rows   4,096 tokens a step, in both the very same examples: for the losses
 
 Run as `python -m finetune.bench.contenders SPEC.json RESULT.json`. Knows no command line of users.
 """
@@ -24,8 +25,10 @@ from finetune.config import Config, LoraConfig, TrainConfig
 from finetune.data.prepare import Prepared, Side
 from finetune.data.tokens import IGNORED, Encoded
 from finetune.errors import TrainingError
+from finetune.steps import StepShape, make_schedule
 
 BATCH = 8
+SAME_ROWS = StepShape(row_tokens=4_096, rows_per_step=1)
 PACKED_ROW = 2_048
 
 
@@ -66,7 +69,6 @@ def run_edgesmith(spec: Spec, rows: list[Encoded]) -> Timing:
     from finetune import libraries, shaping, trainer
     from finetune.model import load_model
     from finetune.run import Run
-    from finetune.steps import make_schedule
 
     fast_model = libraries.import_unsloth()
     settings = TrainConfig(
@@ -117,19 +119,20 @@ def run_trl(spec: Spec, rows: list[Encoded]) -> Timing:
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import SFTConfig, SFTTrainer
 
-    packed = bool(spec.settings.get("packed"))
+    packed, same = bool(spec.settings.get("packed")), bool(spec.settings.get("same_rows"))
     model = AutoModelForCausalLM.from_pretrained(spec.weights, dtype=torch.bfloat16)
     clock, counter = StepClock(), _TokenCounter()
-    table = Dataset.from_list([_trl_columns(row, packed=packed) for row in rows])
+    columns = [_trl_columns(row, packed=packed) for row in rows]
+    table = Dataset.from_list(_same_rows(spec, rows) if same else columns)
     with tempfile.TemporaryDirectory() as folder:
         args = SFTConfig(
             output_dir=folder,
-            per_device_train_batch_size=int(spec.settings.get("batch_size", BATCH)),
+            per_device_train_batch_size=1 if same else int(spec.settings.get("batch_size", BATCH)),
             gradient_checkpointing=bool(spec.settings.get("gradient_checkpointing", True)),
             max_length=PACKED_ROW if packed else max(row.num_tokens for row in rows),
             packing=packed,
             use_liger_kernel=bool(spec.settings.get("liger")),
-            train_sampling_strategy="sequential" if spec.settings.get("in_order") else "random",
+            train_sampling_strategy="sequential" if same else "random",
             max_steps=spec.num_steps,
             learning_rate=1e-4,
             warmup_steps=2,
@@ -152,7 +155,7 @@ def run_trl(spec: Spec, rows: list[Encoded]) -> Timing:
                 task_type="CAUSAL_LM",
             ),
         )
-        made.data_collator = counter.around(made.data_collator)
+        made.data_collator = counter.around(_as_batch if same else made.data_collator)
         made.add_callback(clock.callback())
         made.train()
     per_step = counter.num_tokens / counter.num_batches
@@ -164,6 +167,37 @@ def run_trl(spec: Spec, rows: list[Encoded]) -> Timing:
         peak_bytes=_peak_bytes(),
         losses_nats=clock.losses,
     )
+
+
+def _same_rows(spec: Spec, rows: list[Encoded]) -> list[dict[str, list[int]]]:
+    """Return each packed row's examples, to be trained on as one padded batch."""
+    settings = TrainConfig(max_steps=spec.num_steps)
+    schedule = make_schedule(rows, settings, SAME_ROWS, pad_id=0)
+    return [
+        {
+            "input_ids": row.input_ids[: row.num_tokens],
+            "labels": row.labels[: row.num_tokens],
+            "seq_lengths": row.seq_lengths[: len(row.examples)],
+        }
+        for row in schedule.rows
+    ]
+
+
+def _as_batch(items: list[dict[str, list[int]]]) -> dict[str, Any]:
+    """Lay the examples of one item out as `(examples, longest)` tensors with padding."""
+    import torch
+
+    (item,) = items
+    lengths = item["seq_lengths"]
+    parts = {name: torch.tensor(item[name]).split(lengths) for name in ("input_ids", "labels")}
+    parts["attention_mask"] = tuple(torch.ones(length, dtype=torch.long) for length in lengths)
+    padding = {"input_ids": 0, "labels": IGNORED, "attention_mask": 0}
+    return {
+        name: torch.nn.utils.rnn.pad_sequence(
+            list(part), batch_first=True, padding_value=padding[name]
+        )
+        for name, part in parts.items()
+    }
 
 
 _READY: dict[str, Any] = {"dataset_kwargs": {"skip_prepare_dataset": True}}

@@ -14,7 +14,6 @@ import msgspec
 from finetune.config import TrainConfig
 from finetune.data.prepare import Side
 from finetune.errors import TrainingError
-from finetune.learnt_loss import enable_learnt_loss
 from finetune.libraries import gpu_name
 from finetune.memory_probe import LONG, RowCosts, probe
 from finetune.model import set_checkpointing
@@ -72,7 +71,6 @@ def decide(fast_model: Any, model: Any, side: Side, settings: TrainConfig) -> De
         set_checkpointing(fast_model, model, enabled=checkpointing)
         return Decision(shape=unpacked_shape(settings), gradient_checkpointing=checkpointing)
     enable_packed_attention()
-    enable_learnt_loss()
     longest = max(row.num_tokens for row in side.encoded)
     costs, checkpointing = _measure(fast_model, model, settings, longest)
     limit = settings.row_tokens or costs.max_row_tokens

@@ -28,6 +28,8 @@ examples:
   python -m finetune --resume runs/finetune/20261123T003000Z-1a2b3c4d
   python -m finetune base
       fetch the default base model and print its path
+  python -m finetune data my.toml
+      check the data and show what carries loss; nothing is trained
   python -m finetune bench --shape llama-3.2-1b
       training speed on this GPU, beside plain TRL and PEFT
 """
@@ -103,6 +105,14 @@ def _dispatch(given: list[str], result: TextIO) -> Path | None:
 
         with contextlib.redirect_stdout(result):
             run_bench(given[1:])
+        return None
+    if given[:1] == ["data"]:
+        from finetune.data.command import build_parser as data_parser
+        from finetune.data.command import show_data
+
+        options = data_parser().parse_args(given[1:])
+        with contextlib.redirect_stdout(result):
+            show_data(read_config(options.config, options.overrides), options.output)
         return None
     return _base(given[1:]) if given[:1] == ["base"] else _fine_tune(given)
 

@@ -33,20 +33,29 @@ class BaseModelConfig(_Section, frozen=True, kw_only=True):
 
 
 class DataConfig(_Section, frozen=True, kw_only=True):
-    """Which examples to learn from, and how many of them."""
+    """Which examples to learn from, and how many of them.
+
+    `near_duplicates` is the Jaccard similarity of word 5-grams from which two examples count as one
+    (0: only exact ones); `contamination` the share of a benchmark problem's word 8-grams, read from
+    the files of `decontaminate`, from which an example is dropped.
+    """
 
     source: Literal["stdlib", "file", "hub"] = "stdlib"
     path: str | None = None
     ref: str | None = None
     revision: str | None = None
     split: str = "train"
-    format: Literal["auto", "alpaca", "messages", "prompt_completion"] = "auto"
+    format: Literal["auto", "alpaca", "messages", "prompt_completion", "sharegpt"] = "auto"
     system_prompt: str | None = None
     licence: str | None = None
     max_train_tokens: int = 20_000
     heldout_fraction: float = 0.05
     max_heldout_examples: int = 16
     too_long: Literal["drop", "truncate"] = "drop"
+    near_duplicates: float = 0.85
+    decontaminate: tuple[str, ...] = ()
+    contamination: float = 0.3
+    secrets: Literal["drop", "flag"] = "drop"
 
     def __post_init__(self) -> None:
         if self.source == "file" and not self.path:
@@ -57,6 +66,9 @@ class DataConfig(_Section, frozen=True, kw_only=True):
             raise ValueError(
                 f"data.heldout_fraction is {self.heldout_fraction}; it must lie between 0 and 1"
             )
+        for name in ("near_duplicates", "contamination"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"data.{name} is {getattr(self, name)}; it must lie in [0, 1]")
         if self.max_heldout_examples < 1:
             raise ValueError("data.max_heldout_examples must be at least 1")
         if self.max_train_tokens < 0:

@@ -15,7 +15,9 @@ from finetune import base_model, libraries, processes, provenance, trainer
 from finetune.base_model import BaseModel, BaseSource
 from finetune.config import Config, load_config, to_plain, to_toml
 from finetune.data.examples import Dataset
+from finetune.data.gate import GateReport, describe, pass_gate
 from finetune.data.prepare import Prepared, prepare
+from finetune.data.show import report_json, report_page
 from finetune.data.sources import load_dataset
 from finetune.errors import RunError
 from finetune.fingerprint import sha256_json
@@ -35,6 +37,7 @@ ROLES = {
     "base_model": "base_model",
     "train.jsonl": "train_examples",
     "heldout.jsonl": "heldout_examples",
+    "data_report": "data_report",
     "report": "report",
     "MODEL_CARD.md": "model_card",
 }
@@ -46,6 +49,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     config: Config
     source: BaseSource
     dataset: Dataset
+    gate: GateReport
     identity: dict[str, Any]
 
     @property
@@ -67,14 +71,14 @@ def identify(config: Config) -> Job:
     """Locate base and data and compute the identity of the fine-tune."""
     source = base_model.identify(config.base_model.ref)
     template = template_sha256(config.template)
-    dataset = load_dataset(config.data)
+    dataset, gate = pass_gate(load_dataset(config.data), config.data)
     inputs = {"base_model": source.sha256, "data": dataset.sha256, "template": template}
     identity = {
         "config": to_plain(config),
         "inputs": inputs,
         "versions": provenance.versions(provenance.SHAPING_PACKAGES),
     }
-    return Job(config=config, source=source, dataset=dataset, identity=identity)
+    return Job(config=config, source=source, dataset=dataset, gate=gate, identity=identity)
 
 
 def dry_run(config: Config) -> None:
@@ -165,11 +169,13 @@ def _execute(job: Job, run: Run, material: Material) -> Path:
     _say(f"run: {run.path}")
     base, tokenizer, prepared = material.base, material.tokenizer, material.prepared
     _say(describe_plan(job.config, base, prepared, base_model.count_parameters(base.weights)))
+    _say(f"{'gate:':<10}{describe(job.gate)}")
     if processes.is_main():
         run.log(
             "data_prepared", **prepared.figures(), train_tokens_per_epoch=prepared.train.num_tokens
         )
         _write_inputs(run, base, tokenizer, prepared)
+        _write_data_report(job, run, prepared)
     task = trainer.Task(
         fast_model=material.fast_model,
         model=load_model(material.fast_model, base.weights, job.config),
@@ -207,6 +213,15 @@ def _write_inputs(run: Run, base: BaseModel, tokenizer: Any, prepared: Prepared)
         with (run.path / f"{name}.jsonl").open("wb") as stream:
             for example in side.examples:
                 stream.write(msgspec.json.encode(example) + b"\n")
+
+
+def _write_data_report(job: Job, run: Run, prepared: Prepared) -> None:
+    folder = run.path / "data_report"
+    folder.mkdir(exist_ok=True)
+    page = report_page(job.dataset, job.gate, prepared)
+    (folder / "report.md").write_text(page, encoding="utf-8")
+    figures = msgspec.json.encode(report_json(job.dataset, job.gate, prepared))
+    (folder / "report.json").write_bytes(msgspec.json.format(figures, indent=2))
 
 
 def _tidy_adapter(folder: Path, base: BaseModel) -> None:

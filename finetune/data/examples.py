@@ -29,13 +29,14 @@ class Example(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):
-    """Examples with what identifies their source."""
+    """Examples with what identifies their source; `formats` counts rows by detected format."""
 
     ref: str
     sha256: str
     size_bytes: int
     licence: str | None
     examples: tuple[Example, ...]
+    formats: dict[str, int] = {}
 
     def input_entry(self) -> dict[str, Any]:
         """Return the manifest's entry among `inputs`."""

@@ -3,6 +3,7 @@
     alpaca              instruction, input (optional), output
     messages            messages: [{role, content}, ...], the last by the assistant
     prompt_completion   prompt, completion
+    sharegpt            conversations: [{from, value}, ...], the last by gpt
 
 Knows no files: a row arrives as decoded JSON with the place it came from.
 """
@@ -20,6 +21,17 @@ REQUIRED = {
     "alpaca": ("instruction", "output"),
     "messages": ("messages",),
     "prompt_completion": ("prompt", "completion"),
+    "sharegpt": ("conversations",),
+}
+SHAREGPT_ROLES = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "chatgpt": "assistant",
+    "system": "system",
+    "tool": "tool",
+    "function_response": "tool",
 }
 
 
@@ -96,8 +108,26 @@ def _messages(row: Row, system: str | None, where: str) -> Example:
     return make_example(turns)
 
 
+def _sharegpt(row: Row, system: str | None, where: str) -> Example:
+    turns = row["conversations"]
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns):
+        raise DataError(f"{where}: conversations must be a list of {{from, value}} objects")
+    messages = [{"role": _role(turn, where), "content": turn.get("value")} for turn in turns]
+    return _messages({"messages": messages}, system, where)
+
+
+def _role(turn: Row, where: str) -> str:
+    role = SHAREGPT_ROLES.get(str(turn.get("from")))
+    if role is None:
+        raise DataError(
+            f"{where}: a turn is from {turn.get('from')!r}; known are {', '.join(SHAREGPT_ROLES)}"
+        )
+    return role
+
+
 CONVERTERS: dict[str, Callable[[Row, str | None, str], Example]] = {
     "alpaca": _alpaca,
     "messages": _messages,
     "prompt_completion": _prompt_completion,
+    "sharegpt": _sharegpt,
 }

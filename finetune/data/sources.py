@@ -3,19 +3,19 @@
 Knows files and identities; the meaning of a row is `rows`' business.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import msgspec
 
 from finetune import hub, licence
 from finetune.config import DataConfig
 from finetune.data import stdlib_functions
 from finetune.data.examples import Dataset, Example
+from finetune.data.files import data_files, read_rows
 from finetune.data.rows import detect_format, to_example
 from finetune.errors import DataError
-from finetune.fingerprint import sha256_file, sha256_json
+from finetune.fingerprint import sha256_file, sha256_files, sha256_json
 
 
 def load_dataset(config: DataConfig) -> Dataset:
@@ -40,54 +40,39 @@ def _load_stdlib(config: DataConfig) -> Dataset:
         size_bytes=sum(len(turn.content.encode()) for ex in examples for turn in ex.messages),
         licence=stdlib_functions.LICENCE,
         examples=examples,
+        formats={"python functions": len(examples)},
     )
 
 
 def _load_file(config: DataConfig) -> Dataset:
     path = Path(config.path or "").expanduser()
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"data.path {path} cannot be read: {error.strerror}") from error
+    formats: Counter[str] = Counter()
+    examples = tuple(_examples(read_rows(path), config, formats))
+    files = data_files(path)
     return Dataset(
         ref=path.name,
-        sha256=sha256_file(path),
-        size_bytes=len(content),
-        licence=licence.normalise(config.licence),
-        examples=tuple(_examples(_decoded(path, content), config)),
+        sha256=sha256_file(path) if path.is_file() else sha256_files(path, files),
+        size_bytes=sum(file.stat().st_size for file in files),
+        licence=licence.normalise(config.licence) or licence_beside(path),
+        examples=examples,
+        formats=dict(formats),
     )
 
 
-def _decoded(path: Path, content: bytes) -> Iterator[tuple[str, Any]]:
-    """Yield (place, row) from a JSON list or from JSON lines."""
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text: {error}") from error
-    if text.lstrip().startswith("["):
-        rows = _decode(text, str(path))
-        yield from ((f"{path}, row {number}", row) for number, row in enumerate(rows, 1))
-        return
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            where = f"{path}, row {number}"
-            yield where, _decode(line, where)
+def licence_beside(path: Path) -> str | None:
+    """Return what a licence file or card in the data's folder says."""
+    return licence.licence_of_folder(path) if path.is_dir() else None
 
 
-def _decode(text: str, where: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        raise DataError(
-            f"{where} is not JSON ({error}); data files are a .json list of objects or .jsonl"
-        ) from error
-
-
-def _examples(rows: Iterator[tuple[str, Any]], config: DataConfig) -> Iterator[Example]:
+def _examples(
+    rows: Iterator[tuple[str, Any]], config: DataConfig, formats: Counter[str]
+) -> Iterator[Example]:
+    """Yield rows as examples and count them by format."""
     format_name: str = config.format
     for where, row in rows:
         if format_name == "auto":
             format_name = detect_format(row, where)
+        formats[format_name] += 1
         yield to_example(row, format_name=format_name, system=config.system_prompt, where=where)
 
 
@@ -108,8 +93,10 @@ def _load_hub(config: DataConfig) -> Dataset:
             raise DataError(f"{name}: {error}") from error
         card = hub.dataset_card(name, config.revision)
     rows = ((f"{name}, row {number}", row) for number, row in enumerate(table, 1))
-    examples = tuple(_examples(rows, config))
+    formats: Counter[str] = Counter()
+    examples = tuple(_examples(rows, config, formats))
     return Dataset(
+        formats=dict(formats),
         ref=f"{name}@{config.revision}" if config.revision else name,
         sha256=sha256_json([example.id for example in examples]),
         size_bytes=sum(len(turn.content.encode()) for ex in examples for turn in ex.messages),

@@ -1,0 +1,130 @@
+"""What is let through to training, and what was kept out and why.
+
+    examples -> exact repeats -> near duplicates -> benchmark problems -> secrets -> kept
+
+Every example is looked at in the order of its digest, so neither the order of a file nor its other
+rows decide which of two copies stays. Knows no tokenizer.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from finetune.config import DataConfig
+from finetune.data.examples import Dataset, Example
+from finetune.data.files import read_rows
+from finetune.data.overlap import Contamination, Problem, contaminated, near_duplicates
+from finetune.data.suspects import licences_in, secrets_in
+from finetune.errors import DataError
+
+PROBLEM_TEXTS = ("prompt", "text", "question", "canonical_solution", "code", "solution")
+PROBLEM_NAMES = ("task_id", "id", "name")
+SHOWN = 20
+
+
+class GateReport(msgspec.Struct, frozen=True, kw_only=True):
+    """Counts by reason, and the first few of each kind by digest."""
+
+    num_found: int
+    formats: dict[str, int]
+    num_exact_duplicates: int
+    num_near_duplicates: int
+    near_duplicates: list[tuple[str, str]]
+    num_problems: int
+    num_contaminated: int
+    contaminated: list[dict[str, Any]]
+    num_with_secrets: int
+    secrets: dict[str, int]
+    secrets_dropped: bool
+    licence_notices: dict[str, int]
+    num_kept: int
+
+
+def pass_gate(dataset: Dataset, config: DataConfig) -> tuple[Dataset, GateReport]:
+    """Return the data set with what may be trained on, and the report.
+
+    Raises:
+        DataError: nothing is left, or a file to decontaminate against cannot be used.
+    """
+    distinct = {example.id: example for example in dataset.examples}
+    examples = [distinct[digest] for digest in sorted(distinct)]
+    texts = [text_of(example) for example in examples]
+    repeats = near_duplicates(texts, config.near_duplicates) if config.near_duplicates else {}
+    problems = [problem for path in config.decontaminate for problem in read_problems(Path(path))]
+    tainted = contaminated(texts, problems, config.contamination)
+    secret = {place: kinds for place, text in enumerate(texts) if (kinds := secrets_in(text))}
+    dropped = {*repeats, *(found.example for found in tainted)}
+    if config.secrets == "drop":
+        dropped |= secret.keys()
+    kept = {example.id for place, example in enumerate(examples) if place not in dropped}
+    report = GateReport(
+        num_found=len(dataset.examples),
+        formats=dataset.formats,
+        num_exact_duplicates=len(dataset.examples) - len(examples),
+        num_near_duplicates=len(repeats),
+        near_duplicates=[
+            (examples[copy].id[:12], examples[original].id[:12])
+            for copy, original in list(repeats.items())[:SHOWN]
+        ],
+        num_problems=len(problems),
+        num_contaminated=len(tainted),
+        contaminated=[_plain(found, examples) for found in tainted[:SHOWN]],
+        num_with_secrets=len(secret),
+        secrets=dict(Counter(kind for kinds in secret.values() for kind in kinds)),
+        secrets_dropped=config.secrets == "drop",
+        licence_notices=dict(Counter(name for text in texts for name in licences_in(text))),
+        num_kept=len(kept),
+    )
+    if not kept:
+        raise DataError(
+            f"none of the {len(dataset.examples)} examples of {dataset.ref} is left: "
+            f"{describe(report)}"
+        )
+    remaining = tuple(example for example in distinct.values() if example.id in kept)
+    return msgspec.structs.replace(dataset, examples=remaining), report
+
+
+def text_of(example: Example) -> str:
+    """Return all that the example says, without roles; system prompts repeat and are left out."""
+    return "\n".join(turn.content for turn in example.messages if turn.role != "system")
+
+
+def _plain(found: Contamination, examples: list[Example]) -> dict[str, Any]:
+    return {
+        "example": examples[found.example].id[:12],
+        "benchmark": found.source,
+        "problem": found.identifier,
+        "share": round(found.share, 3),
+    }
+
+
+def read_problems(path: Path) -> list[Problem]:
+    """Read the problems of a benchmark file; each row is one, its known text fields together.
+
+    Raises:
+        DataError: unreadable, or rows without any known text.
+    """
+    problems = []
+    for number, (where, row) in enumerate(read_rows(path.expanduser())):
+        texts = [row[key] for key in PROBLEM_TEXTS if isinstance(row, dict) and row.get(key)]
+        if not texts:
+            raise DataError(
+                f"{where}: a benchmark problem needs one of {', '.join(PROBLEM_TEXTS)} "
+                "(data.decontaminate)"
+            )
+        name = next((row[key] for key in PROBLEM_NAMES if key in row), number)
+        text = "\n".join(str(part) for part in texts)
+        problems.append(Problem(source=path.name, identifier=str(name), text=text))
+    return problems
+
+
+def describe(report: GateReport) -> str:
+    """Say in one line what was dropped."""
+    secrets = "dropped" if report.secrets_dropped else "flagged, kept"
+    return (
+        f"{report.num_exact_duplicates} exact and {report.num_near_duplicates} near repeats, "
+        f"{report.num_contaminated} close to one of {report.num_problems} benchmark problems, "
+        f"{report.num_with_secrets} with what looks like a secret ({secrets})"
+    )

@@ -83,6 +83,7 @@ def test_the_manifest_lists_every_artifact_with_its_true_hash(finished):
         "chat_template",
         "train_examples",
         "heldout_examples",
+        "data_report",
         "report",
         "model_card",
     }

@@ -26,6 +26,7 @@ from serve.api import (
     native_text,
     ollama,
     openapi,
+    page,
     responses,
 )
 from serve.api.access import add_request_id, checks, cors, request_id
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from serve.engine.engine import Engine
 
 ROUTES: list[ControllerRouterHandler] = [
+    page.page,
+    page.probe,
     chat.chat_completions,
     completions.completions,
     fim.fim_completions,

@@ -23,7 +23,7 @@ from serve.api.errors import AccessError, ForeignPageError
 from serve.config import Settings
 from serve.listen import is_loopback
 
-OPEN_PATHS = frozenset({"/health", "/v1/health"})
+OPEN_PATHS = frozenset({"/", "/health", "/v1/health"})
 CACHE_SCOPE: ContextVar[str] = ContextVar("cache_scope", default="")
 """Whose prefixes a request may find in the cache: the API key it brought."""
 REQUEST_ID_HEADER = "X-Request-Id"

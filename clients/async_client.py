@@ -186,12 +186,18 @@ class AsyncClient:
             await asyncio.sleep(delay)
 
     async def _send(self, outgoing: httpx.Request, *, stream: bool) -> httpx.Response:
-        try:
-            response = await self._http.send(outgoing, stream=True)
-            if not (stream and response.is_success):
-                await response.aread()
-        except httpx.HTTPError as error:
-            raise exchange.failure_of(error, outgoing) from error
-        if not response.is_success:
-            raise from_response(response.status_code, response.headers, response.content)
-        return response
+        """Send; a kept connection that proves closed leaves the pool, and the next one is tried."""
+        while True:
+            journey = exchange.Journey()
+            outgoing.extensions["trace"] = journey.see_async
+            try:
+                response = await self._http.send(outgoing, stream=True)
+                if not (stream and response.is_success):
+                    await response.aread()
+            except httpx.HTTPError as error:
+                if journey.ended_on_a_stale_connection(error):
+                    continue
+                raise exchange.failure_of(error, outgoing) from error
+            if not response.is_success:
+                raise from_response(response.status_code, response.headers, response.content)
+            return response

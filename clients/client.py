@@ -180,12 +180,18 @@ class Client:
             time.sleep(delay)
 
     def _send(self, outgoing: httpx.Request, *, stream: bool) -> httpx.Response:
-        try:
-            response = self._http.send(outgoing, stream=True)
-            if not (stream and response.is_success):
-                response.read()
-        except httpx.HTTPError as error:
-            raise exchange.failure_of(error, outgoing) from error
-        if not response.is_success:
-            raise from_response(response.status_code, response.headers, response.content)
-        return response
+        """Send; a kept connection that proves closed leaves the pool, and the next one is tried."""
+        while True:
+            journey = exchange.Journey()
+            outgoing.extensions["trace"] = journey.see
+            try:
+                response = self._http.send(outgoing, stream=True)
+                if not (stream and response.is_success):
+                    response.read()
+            except httpx.HTTPError as error:
+                if journey.ended_on_a_stale_connection(error):
+                    continue
+                raise exchange.failure_of(error, outgoing) from error
+            if not response.is_success:
+                raise from_response(response.status_code, response.headers, response.content)
+            return response

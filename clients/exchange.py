@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import msgspec
@@ -22,6 +22,8 @@ from clients.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from clients.calls import Request
     from clients.policy import Timeout
 
@@ -40,6 +42,34 @@ class Address(msgspec.Struct, frozen=True, kw_only=True):
         if path.startswith("/v1/"):
             return self.api_url + path.removeprefix("/v1")
         return self.root_url + path
+
+
+class Journey:
+    """What httpx reports about one sending of a request, as its `trace` extension.
+
+    A server may close a connection that it kept open, at the moment when the next request goes out
+    on it. Then nothing was answered, and the request belongs on another connection.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def see(self, event: str, _: Mapping[str, Any]) -> None:
+        """Note an event. Source: httpcore's documentation of the trace extension."""
+        self._seen.add(event)
+
+    async def see_async(self, event: str, info: Mapping[str, Any]) -> None:
+        """Note an event, for the asynchronous client."""
+        self.see(event, info)
+
+    def ended_on_a_stale_connection(self, error: httpx.HTTPError) -> bool:
+        """Say whether the request met a kept connection that was closed before any answer."""
+        return (
+            isinstance(error, (httpx.RemoteProtocolError, httpx.NetworkError))
+            and "http11.send_request_headers.started" in self._seen
+            and "connection.connect_tcp.started" not in self._seen
+            and "http11.receive_response_headers.complete" not in self._seen
+        )
 
 
 def address(base_url: str, api_key: str | None = None) -> Address:

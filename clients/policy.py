@@ -45,7 +45,8 @@ class Timeout(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When a request is sent again.
 
-    Every request: when no connection came about, and on 429 or 503 that name a Retry-After.
+    Every request: when no connection came about, and on 429 or 503 that name a Retry-After. (One
+    that met a kept connection the server had closed goes out again at once, and is not counted.)
     Requests without effect (`is_safe`): also when the connection broke, on a timeout and on 5xx.
     Nothing is repeated once a part of the answer was handed out.
     """

@@ -153,7 +153,7 @@ $(STAMPS)/serve: pyproject.toml $(RUNTIME)
 
 $(STAMPS)/clients: pyproject.toml $(STAMPS)/venv
 	$(call say,clients)
-	$(PIP) install -q $(CONSTRAINTS) -e '.[clients]'
+	$(PIP) install -q $(CONSTRAINTS) -e '.[clients,bench]'
 	@touch $@
 
 $(STAMPS)/dev: pyproject.toml $(STAMPS)/venv

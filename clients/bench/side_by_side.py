@@ -72,7 +72,7 @@ def run(
             raise failures.exceptions[0] from None
     comparison.write(result, wish.folder)
     if not plot.draw(result, wish.folder / "plot.png"):
-        note("no plot: matplotlib is not installed, or nothing was measured")
+        note('no plot: nothing was measured, or matplotlib is missing (the extra "bench")')
     return result
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from clients.errors import BadRequestError, ContextLengthError, NotFoundError, UsageError
 from clients.evaluate import samples
 from clients.evaluate.samples import Sample
 from clients.evaluate.solutions import DEFAULT_MODES, TOP_LEVEL, Mode, question, text_prompt
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clients.async_client import AsyncClient
+    from clients.calls import Options
     from clients.evaluate.problems import Problem
 
 
@@ -100,16 +102,39 @@ async def _ask(
         )
         return chat.text, chat.finish_reason
     if mode == "fim":
-        infill = await client.fim(
-            problem.prompt,
-            problem.suffix,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            seed=seed,
-        )
-        return infill.text, infill.finish_reason
+        return await _fill(client, problem, plan, seed=seed)
     stop = () if problem.kind == "instruction" else TOP_LEVEL
     text = await client.complete(
         text_prompt(problem), max_tokens=max_tokens, temperature=temperature, seed=seed, stop=stop
     )
     return text.text, text.finish_reason
+
+
+async def _fill(
+    client: AsyncClient, problem: Problem, plan: Plan, *, seed: int
+) -> tuple[str, str | None]:
+    """Fill a gap by /infill, and by a completion with a suffix where the server lacks it.
+
+    Raises:
+        UsageError: the server has neither.
+    """
+    options: Options = {
+        "max_tokens": plan.max_tokens,
+        "temperature": plan.temperature,
+        "seed": seed,
+    }
+    before, after = problem.prompt, problem.suffix
+    try:
+        infill = await client.fim(before, after, **options)
+    except NotFoundError:
+        try:
+            filled = await client.complete(before, suffix=after, **options)
+        except ContextLengthError:
+            raise
+        except (BadRequestError, NotFoundError) as error:
+            raise UsageError(
+                f"the server has no /infill, and /v1/completions takes no suffix: {error}; serve "
+                "a model that fills in the middle, or give --mode completion"
+            ) from error
+        return filled.text, filled.finish_reason
+    return infill.text, infill.finish_reason

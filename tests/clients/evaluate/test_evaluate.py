@@ -128,3 +128,30 @@ def test_numbers_that_make_no_sense_are_refused(evaluate):
     status, _, err = evaluate("--limit", "0")
     assert status == 2
     assert "--limit is 0" in err
+
+
+@pytest.fixture
+def gaps(tmp_path):
+    file = tmp_path / "gaps.jsonl"
+    rows = [{**row, "suffix": "    return c\n"} for row in ROWS]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def test_gaps_are_filled_by_a_suffix_where_the_server_lacks_infill(evaluate, gaps, fake_server):
+    fake_server.serves_infill = False
+    fake_server.words = ["    c = a + b\n"]
+    status, score, _ = evaluate("--suite", str(gaps))
+    assert status == 0
+    assert score["pass_at_k"] == {"1": 1.0}
+    bodies = fake_server.bodies("/v1/completions")
+    assert {(body["prompt"], body["suffix"]) for body in bodies} == {
+        (row["prompt"], "    return c\n") for row in ROWS
+    }
+
+
+def test_a_server_without_any_way_to_fill_gaps_is_told_with_the_remedy(evaluate, gaps, fake_server):
+    fake_server.serves_infill = fake_server.serves_suffix = False
+    status, _, err = evaluate("--suite", str(gaps))
+    assert status == 2
+    assert "takes no suffix" in err

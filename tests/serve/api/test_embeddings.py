@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import uvicorn
 
+from clients import Client
 from serve.app import create_app_of
 from serve.catalogue import Catalogue
 from serve.config import EngineSettings, ModelsSettings, Settings
@@ -125,6 +126,12 @@ def test_vectors_have_length_one_and_do_not_depend_on_their_company(server, vect
     for text, vector in zip(TEXTS, vectors, strict=True):
         [alone] = server.post("/v1/embeddings", input=text).json()["data"]
         assert float(np.array(alone["embedding"], np.float32) @ vector) > 0.999
+
+
+def test_this_projects_client_reads_the_vectors_in_the_order_of_the_texts(server, vectors):
+    with Client(server.url, model="vectors") as client:
+        found = np.array(client.embeddings(TEXTS), np.float32)
+    assert np.abs(found - vectors).max() < 1e-3
 
 
 def test_token_lists_base64_and_fewer_dimensions(server, vectors):

@@ -9,8 +9,14 @@ from __future__ import annotations
 import difflib
 import re
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from clients.errors import ClientError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clients.context.neighbours import Neighbour
 
 SYSTEM = (
     "You edit files. Answer with the whole file after the edit, in one code block and nothing "
@@ -24,11 +30,24 @@ class UnusableAnswerError(ClientError):
     """The model's answer is no whole file; nothing may be applied."""
 
 
-def messages(name: str, text: str, instruction: str) -> list[dict[str, str]]:
-    """Return the conversation that asks for an edit."""
+def messages(
+    name: str, text: str, instruction: str, neighbours: Sequence[Neighbour] = ()
+) -> list[dict[str, str]]:
+    """Return the conversation that asks for an edit.
+
+    The instruction comes last: a second one for the same file finds the rest read already.
+    """
+    parts = [_fenced(f"{each.filename}, for reference only:", each.text) for each in neighbours]
+    parts += [_fenced(f"{name}, to be edited:", text), instruction]
+    return [
+        {"role": "system", "content": SYSTEM},
+        {"role": "user", "content": "\n\n".join(parts)},
+    ]
+
+
+def _fenced(title: str, text: str) -> str:
     fence = fence_for(text)
-    asked = f"{instruction}\n\n{name}:\n{fence}\n{text.rstrip()}\n{fence}"
-    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": asked}]
+    return f"{title}\n{fence}\n{text.rstrip()}\n{fence}"
 
 
 def fence_for(text: str) -> str:

@@ -12,6 +12,7 @@ import msgspec
 
 from clients import editing
 from clients.commands.connection import add_sampling_flags, add_server_flags, connected, sampling
+from clients.commands.surroundings import add_context_flags, context_of
 from clients.commands.terminal import consents, note, show, write_json
 from clients.errors import UsageError
 
@@ -44,6 +45,7 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
     consent = parser.add_mutually_exclusive_group()
     consent.add_argument("--yes", action="store_true", help="apply without asking")
     consent.add_argument("--diff", action="store_true", help="only write the difference")
+    add_context_flags(parser)
     add_server_flags(parser)
     add_sampling_flags(parser)
     parser.add_argument("--json", action="store_true", help="write difference and usage as JSON")
@@ -80,11 +82,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _ask(args: argparse.Namespace, original: str) -> ChatCompletion:
     """Ask for the whole file; most of it is known, which a server may use to draft."""
+    neighbours = context_of(args, args.file, original).neighbours
     prediction = {"type": "content", "content": original}
     with connected(args) as client:
         note(f"asking {client.model or 'the model'} ...")
         return client.chat(
-            editing.messages(args.file.name, original, args.instruction),
+            editing.messages(args.file.name, original, args.instruction, neighbours),
             extra={"temperature": 0.0, "prediction": prediction, **sampling(args)},
         )
 

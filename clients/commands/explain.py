@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from clients.commands.connection import add_sampling_flags, add_server_flags, connected, sampling
-from clients.commands.fim import read_source
+from clients.commands.source import read_source
 from clients.commands.terminal import read_input, write_json, write_markdown
 from clients.editing import fence_for
 from clients.errors import UsageError

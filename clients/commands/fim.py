@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from clients.commands.connection import add_sampling_flags, add_server_flags, connected, sampling
+from clients.commands.source import read_source
+from clients.commands.surroundings import add_context_flags, context_of
 from clients.commands.terminal import note, note_cut, write_json
 from clients.errors import BadRequestError, ContextLengthError, NotFoundError, UsageError
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clients.client import Client
+    from clients.context.neighbours import Neighbour
     from clients.wire import Usage
 
 EXAMPLES = """\
@@ -58,14 +61,6 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
         metavar="FILE:LINE[:COL]",
         help="the cursor, counted from 1; without COL the end of the line",
     )
-    parser.add_argument(
-        "--context",
-        action="append",
-        type=Path,
-        default=[],
-        metavar="FILE",
-        help="a neighbour that the model should know; may be given repeatedly",
-    )
     parser.add_argument("--prefix-lines", type=int, default=256, metavar="N")
     parser.add_argument("--suffix-lines", type=int, default=64, metavar="N")
     parser.add_argument(
@@ -74,6 +69,7 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto: /infill, and /v1/completions with a suffix where the server lacks it",
     )
+    add_context_flags(parser)
     add_server_flags(parser)
     add_sampling_flags(parser, max_tokens=64)
     parser.add_argument("--json", action="store_true", help="write text, route and usage as JSON")
@@ -82,9 +78,10 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write the text that goes into the gap."""
     file, line, column = parse_place(args.place)
-    gap = cut(read_source(file), line, column, where=str(file))
+    text = read_source(file)
+    gap = cut(text, line, column, where=str(file))
     gap = trimmed(gap, num_prefix_lines=args.prefix_lines, num_suffix_lines=args.suffix_lines)
-    context = [{"filename": str(path), "text": read_source(path)} for path in args.context]
+    context = context_of(args, file, text).neighbours
     with connected(args) as client:
         filling = fill(client, gap, context, args)
     if args.json:
@@ -106,20 +103,6 @@ def parse_place(place: str) -> tuple[Path, int, int | None]:
         raise UsageError(f"{place!r} is no place; expected FILE:LINE or FILE:LINE:COL")
     column = match["column"]
     return Path(match["file"]), int(match["line"]), int(column) if column else None
-
-
-def read_source(path: Path) -> str:
-    """Read a file with its line endings as they are.
-
-    Raises:
-        UsageError: it cannot be read, or is not UTF-8.
-    """
-    try:
-        return path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 (byte {error.start}); convert it first") from None
 
 
 def cut(text: str, line: int, column: int | None, *, where: str) -> Gap:
@@ -152,7 +135,7 @@ def _lines(text: str) -> list[str]:
 
 
 def fill(
-    client: Client, gap: Gap, context: Sequence[dict[str, str]], args: argparse.Namespace
+    client: Client, gap: Gap, context: Sequence[Neighbour], args: argparse.Namespace
 ) -> Filling:
     """Ask for the gap's text, by the route that the server has.
 
@@ -161,11 +144,12 @@ def fill(
     """
     if args.route != "completions":
         try:
-            infill = client.fim(gap.prefix, gap.suffix, context=context, **sampling(args))
+            extra = [{"filename": each.filename, "text": each.text} for each in context]
+            infill = client.fim(gap.prefix, gap.suffix, context=extra, **sampling(args))
         except NotFoundError:
             if args.route == "infill":
                 raise
-            note("the server has no /infill; asking /v1/completions with a suffix")
+            note("the server has no /infill; asking /v1/completions with a suffix, no neighbours")
         else:
             return Filling(
                 text=infill.text,

@@ -11,7 +11,7 @@ import msgspec
 from clients import editing
 from clients.commands import edit
 from clients.commands.connection import add_sampling_flags, add_server_flags, connected, sampling
-from clients.commands.fim import read_source
+from clients.commands.source import read_source
 from clients.commands.terminal import consents, note, show, write_json
 from clients.errors import ClientError, UsageError
 from clients.wire import Usage  # noqa: TC001  # msgspec reads it at run time

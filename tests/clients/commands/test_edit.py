@@ -37,6 +37,18 @@ def test_the_former_text_is_sent_as_the_prediction(file, fake_server):
     assert body["prediction"] == {"type": "content", "content": BEFORE.decode()}
 
 
+def test_neighbours_come_first_and_the_instruction_last(file, fake_server):
+    (file.parent / "lib.py").write_text("def tool(a):\n    return a\n")
+    file.write_bytes(b"from lib import tool\n" + BEFORE)
+    assert run(file, fake_server, "--diff") == 0
+    assert main(["edit", str(file), "another", "--diff", "--base-url", fake_server.base_url]) == 0
+    first, second = (
+        body["messages"][1]["content"] for body in fake_server.bodies("/v1/chat/completions")
+    )
+    assert first.startswith("lib.py, for reference only:\n```\ndef tool(a):\n    ...\n```")
+    assert first.removesuffix("fix it") == second.removesuffix("another")
+
+
 @pytest.mark.parametrize("flags", [("--diff",), ()])
 def test_without_consent_nothing_is_written(file, fake_server, flags):
     assert run(file, fake_server, *flags) == 0

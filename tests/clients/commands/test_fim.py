@@ -48,7 +48,21 @@ def test_neighbours_travel_along(fake_server, source, tmp_path):
     flags = ["--context", str(neighbour), "--base-url", fake_server.base_url]
     assert main(["fim", f"{source}:2", *flags]) == 0
     (body,) = fake_server.bodies("/infill")
-    assert body["input_extra"] == [{"filename": str(neighbour), "text": "x = 1\n"}]
+    assert body["input_extra"] == [{"filename": "n.py", "text": "x = 1\n"}]
+
+
+def test_what_the_file_imports_travels_along_within_the_budget(fake_server, tmp_path, capsys):
+    (tmp_path / "lib.py").write_text("def tool(a):\n    return a\n")
+    (tmp_path / "main.py").write_text("from lib import tool\n\ntool(\n")
+    where = [f"{tmp_path / 'main.py'}:3", "--base-url", fake_server.base_url]
+    assert main(["fim", *where]) == 0
+    assert "neighbours, about 19 tokens: lib.py" in capsys.readouterr().err
+    assert main(["fim", *where, "--context-tokens", "5"]) == 0
+    assert "left out (--context-tokens 5): lib.py" in capsys.readouterr().err
+    first, second = fake_server.bodies("/infill")
+    assert first["input_extra"] == [{"filename": "lib.py", "text": "def tool(a):\n    ...\n"}]
+    assert "input_extra" not in second
+    assert main(["fim", *where, "--context-tokens", "-1"]) == 2
 
 
 @pytest.mark.parametrize(

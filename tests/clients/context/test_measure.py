@@ -1,0 +1,48 @@
+import json
+
+import pytest
+
+from clients.context import measure
+
+
+@pytest.fixture
+def sources(repository):
+    repository.write("lib.py", "def tool(a, b):\n    return a\n")
+    text = "from lib import tool\n\né = tool(1, b=2)\nprint(tool(\n    1, 2))\n"
+    repository.write("main.py", text)
+    return repository.root
+
+
+def run(fake_server, capsys, *arguments: str) -> list[dict]:
+    assert measure.main([*arguments, "--base-url", fake_server.base_url]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_arguments_of_imported_functions_are_cut_out(sources):
+    (gap,) = measure.gaps(sources, limit=9, seed=0)
+    assert gap.prefix.endswith("é = tool(")
+    assert (gap.wanted, gap.suffix[:1]) == ("1, b=2", ")")
+
+
+def test_both_ways_are_asked_and_counted(sources, fake_server, capsys):
+    arms = run(fake_server, capsys, "calls", "--folder", str(sources))
+    assert [arm["num_requests"] for arm in arms] == [1, 1]
+    without, together = fake_server.bodies("/infill")
+    assert "input_extra" not in without
+    assert [each["filename"] for each in together["input_extra"]] == ["lib.py"]
+
+
+def test_a_session_is_replayed_with_more_neighbours_as_it_goes(sources, fake_server, capsys):
+    (sources / "main.py").write_text("from lib import tool\nimport more\n")
+    (sources / "more.py").write_text("def more():\n    pass\n")
+    arms = run(fake_server, capsys, "order", "--file", str(sources / "main.py"), "--limit", "6")
+    assert [arm["num_requests"] for arm in arms] == [6, 6]
+    sent = [[e["filename"] for e in body["input_extra"]] for body in fake_server.bodies("/infill")]
+    assert (sent[0], sent[5]) == (["lib.py"], ["lib.py", "more.py"])
+    assert (sent[6], sent[11]) == (["lib.py"], ["more.py", "lib.py"])
+
+
+@pytest.mark.parametrize("arguments", [["order"], ["calls", "--limit", "0"]])
+def test_what_makes_no_sense_is_refused(arguments, capsys):
+    assert measure.main(arguments) == 2
+    assert capsys.readouterr().err.startswith("error: ")

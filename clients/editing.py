@@ -80,13 +80,24 @@ def whole_file(answer: str, finish_reason: str | None) -> str:
     return normal[start : start + closing[0].start()]
 
 
-def merge(original: str, edited: str) -> str:
-    """Return the edited text with the original's line ends and end of file.
+def shown(text: str) -> str:
+    """Return text as a model may read it: bytes that are no UTF-8 become U+FFFD."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
-    Lines that are the same keep their bytes; new lines end as most of the file's lines do.
+
+def merge(original: str, edited: str) -> str:
+    """Return the edited text with the original's line ends, byte order mark and end of file.
+
+    Lines that are the same keep their bytes; new lines end as most of the file's lines do. Bytes
+    of the original that are no UTF-8 stand in it as surrogates (PEP 383).
+
+    Raises:
+        UnusableAnswerError: a line that holds such bytes would change, and they would be lost.
     """
-    before = _LINE.findall(original)
-    old, new = [_bare(line) for line in before], [_bare(line) for line in _LINE.findall(edited)]
+    mark = "\ufeff" if original.startswith("\ufeff") else ""
+    before = _LINE.findall(original.removeprefix(mark))
+    old = [_bare(shown(line)) for line in before]
+    new = [_bare(line) for line in _LINE.findall(edited.removeprefix(mark))]
     ending = _usual_ending(before)
     merged: list[str] = []
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
@@ -94,10 +105,21 @@ def merge(original: str, edited: str) -> str:
         if tag == "equal":
             merged += before[old_start:old_end]
         else:
+            _refuse_damage(before[old_start:old_end], new[new_start:new_end])
             merged += [line + ending for line in new[new_start:new_end]]
-    whole = "".join(line if line != _bare(line) else line + ending for line in merged)
+    whole = mark + "".join(line if line != _bare(line) else line + ending for line in merged)
     has_last_end = _bare(original) != original
     return whole if has_last_end else whole.removesuffix(ending)
+
+
+def _refuse_damage(before: list[str], after: list[str]) -> None:
+    """Let a line with bytes that are no UTF-8 go, but let it not come back without them."""
+    has_other_bytes = any(shown(line) != line for line in before)
+    if has_other_bytes and any("\ufffd" in line for line in after):
+        raise UnusableAnswerError(
+            "the answer changes a line that holds bytes which are no UTF-8, and they would be "
+            "lost, so nothing was changed; convert the file first"
+        )
 
 
 def unified(original: str, edited: str, name: str) -> str:

@@ -75,8 +75,10 @@ def examine(client: Client, num_requests: int) -> Diagnosis:
             note(f"checking {check.__name__} ...")
             found.append(check(client))
         if found[-1].outcome == "ok":
-            note("checking streaming, fill-in-the-middle and speed ...")
-            found += [checks.streaming(client), checks.fim(client)]
+            for check in (checks.streaming, checks.fim, checks.structured, checks.tools):
+                note(f"checking {check.__name__} ...")
+                found.append(check(client))
+            note("measuring speed ...")
             verdict, measured = speed.judge(client, num_requests)
             found.append(verdict)
     return Diagnosis(

@@ -55,15 +55,15 @@ def run(args: argparse.Namespace) -> int:
     """Ask for the edit, show it, apply it when allowed."""
     file = args.file.resolve()  # through links, so that the file itself is replaced
     content = read(file)
-    original = content.decode("utf-8")
-    answer = _ask(args, original)
+    original = content.decode("utf-8", "surrogateescape")
+    answer = _ask(args, editing.shown(original))
     merged = editing.merge(original, editing.whole_file(answer.text, answer.finish_reason))
-    diff = editing.unified(original, merged, args.file.name)
+    diff = editing.shown(editing.unified(original, merged, args.file.name))
     if diff and not args.json:
         show(diff, "diff")
     backup = None
     if diff and not args.diff and consents("apply?", is_given=args.yes):
-        backup = replace(file, content, merged.encode("utf-8"))
+        backup = replace(file, content, merged.encode("utf-8", "surrogateescape"))
         note(f"changed {args.file}; the former content is in {backup}")
     elif not diff:
         note("the model changed nothing")
@@ -93,22 +93,20 @@ def _ask(args: argparse.Namespace, original: str) -> ChatCompletion:
 
 
 def read(file: Path) -> bytes:
-    """Read a file that can be edited as text.
+    """Read a file that can be edited as text, in whatever encoding keeps ASCII as it is.
 
     Raises:
-        UsageError: it is missing, empty, or not UTF-8.
+        UsageError: it is missing or empty, or no such text.
     """
     try:
         content = file.read_bytes()
-        content.decode("utf-8")
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UsageError(
-            f"{file} is not UTF-8 (byte {error.start}); an edit could damage it: convert it first"
-        ) from None
     if not content.strip():
         raise UsageError(f"{file} is empty; there is nothing to edit")
+    if b"\0" in content:
+        at = content.index(b"\0")
+        raise UsageError(f"{file} is no text (a zero at byte {at}); convert UTF-16 to UTF-8 first")
     return content
 
 

@@ -62,19 +62,35 @@ def note_cut(finish_reason: str | None) -> None:
 
 
 def write_markdown(stream: Stream[Chunk]) -> str:
-    """Write a running answer, laid out at a terminal and as it is elsewhere; return all of it."""
+    """Write a running answer, laid out block by block at a terminal; return all of it."""
     if not sys.stdout.isatty():
         return write_stream(stream)
-    from rich.live import Live
+    from rich.console import Console
     from rich.markdown import Markdown
 
-    text = ""
-    with Live(auto_refresh=False, vertical_overflow="visible") as live:
-        for chunk in stream:
-            text += chunk.text
-            live.update(Markdown(text), refresh=True)
+    console = Console()
+    text = waiting = ""
+    for chunk in stream:
+        text += chunk.text
+        done, waiting = whole_blocks(waiting + chunk.text)
+        if done.strip():
+            console.print(Markdown(done), end="\n\n")
+    console.print(Markdown(waiting))
     note_cut(stream.finish_reason)
     return text
+
+
+def whole_blocks(text: str) -> tuple[str, str]:
+    """Split behind the last empty line outside code blocks: what is whole, and the rest."""
+    is_code = False
+    at = cut = 0
+    for line in text.splitlines(keepends=True):
+        at += len(line)
+        if line.lstrip().startswith("```"):
+            is_code = not is_code
+        elif not line.strip() and line.endswith("\n") and not is_code:
+            cut = at
+    return text[:cut], text[cut:]
 
 
 def show(text: str, lexer: str) -> None:

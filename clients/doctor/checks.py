@@ -22,6 +22,27 @@ FIM_PREFIX = 'def add(a, b):\n    """Return the sum."""\n    return '
 FIM_SUFFIX = "\n\n\nprint(add(1, 2))\n"
 
 
+SUMS = "What is 2 + 3? Answer with JSON: the key sum, and the number."
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "Look up the weather of a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        },
+    },
+}
+
+
+class Sum(msgspec.Struct, frozen=True):
+    """What the check of structured output asks for."""
+
+    sum: int
+
+
 class Check(msgspec.Struct, frozen=True, kw_only=True):
     """What was found about one ability. `remedy` is empty when there is nothing to do."""
 
@@ -128,6 +149,48 @@ def fim(client: Client) -> Check:
         detail="; ".join(reasons),
         remedy="for completion in editors serve a model trained to fill in the middle, "
         "such as Qwen2.5-Coder",
+    )
+
+
+def structured(client: Client) -> Check:
+    """Ask for JSON of a schema."""
+    try:
+        answer = client.chat_as(SUMS, Sum, max_tokens=32, temperature=0.0)
+    except ClientError as error:
+        return Check(
+            name="structured",
+            outcome="warning",
+            detail=str(error),
+            remedy="answers are not held to a schema; use a server that honours response_format",
+        )
+    return Check(name="structured", outcome="ok", detail=f"the schema was kept: {answer}")
+
+
+def tools(client: Client) -> Check:
+    """Force a call of a function, as agents do."""
+    choice = {"type": "function", "function": {"name": "get_weather"}}
+    try:
+        answer = client.chat(
+            "What is the weather in Oslo?",
+            tools=[WEATHER],
+            tool_choice=choice,
+            max_tokens=64,
+            temperature=0.0,
+        )
+    except ClientError as error:
+        detail = str(error)
+    else:
+        message = answer.choices[0].message if answer.choices else None
+        functions = [call.function for call in (message and message.tool_calls) or ()]
+        called = next((each for each in functions if each), None)
+        if called is not None:
+            return Check(name="tools", outcome="ok", detail=f"{called.name}({called.arguments})")
+        detail = "a forced call did not come"
+    return Check(
+        name="tools",
+        outcome="warning",
+        detail=detail,
+        remedy="agents need tool calls; use a server and a model that have them",
     )
 
 

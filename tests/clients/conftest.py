@@ -13,6 +13,8 @@ class FakeServer:
 
     def __init__(self) -> None:
         self.words = ["def ", "add", "(a, b):", "\n    return a + b\n"]
+        self.models = ["tiny"]
+        self.calls_tools = True
         self.serves_infill = True
         self.serves_suffix = True
         self.sends_usage = True
@@ -63,12 +65,16 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/props":
             self.answer({"default_generation_settings": {"n_ctx": 2048}, "total_slots": 1})
         elif self.path == "/v1/models" and self.is_allowed():
-            self.answer({"object": "list", "data": [{"id": "tiny", "meta": {"n_ctx": 2048}}]})
+            data = [{"id": name, "meta": {"n_ctx": 2048}} for name in self.fake.models]
+            self.answer({"object": "list", "data": data})
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.fake.requests.append((self.path, body))
         if not self.is_allowed():
+            return
+        if body.get("model") not in {None, *self.fake.models}:
+            self.refuse(404, f"no model {body['model']!r}", "model_not_found")
             return
         route = {
             "/v1/chat/completions": self.chat,
@@ -91,6 +97,9 @@ class Handler(BaseHTTPRequestHandler):
     def chat(self, body: dict) -> None:
         if not body.get("stream"):
             message = {"role": "assistant", "content": "".join(self.fake.words)}
+            if "tools" in body and self.fake.calls_tools:
+                function = {**body["tool_choice"]["function"], "arguments": "{}"}
+                message["tool_calls"] = [{"id": "t1", "type": "function", "function": function}]
             choice = {"index": 0, "message": message, "finish_reason": "stop"}
             self.answer({"id": "c1", "choices": [choice], "usage": self.usage()})
             return

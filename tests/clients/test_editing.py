@@ -32,6 +32,7 @@ def test_a_missing_last_line_end_stays_missing():
 
 def test_a_byte_order_mark_survives():
     assert editing.merge("\ufeffa\nb\n", "\ufeffa\nc\n") == "\ufeffa\nc\n"
+    assert editing.merge("\ufeffa\nb\n", "x\nb\n") == "\ufeffx\nb\n"
 
 
 def test_the_file_is_taken_out_of_the_talk_around_it():

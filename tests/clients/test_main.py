@@ -39,6 +39,17 @@ def test_a_key_file_wins_over_the_environment(fake_server, tmp_path, monkeypatch
     assert main(["models", *flags]) == 0
 
 
+@pytest.mark.parametrize("command", [["chat", "hi"], ["complete", "x"]])
+def test_a_model_that_is_not_loaded_is_told_with_the_list(fake_server, capsys, command):
+    fake_server.models = ["tiny", "coder-7b"]
+    flags = ["--model", "coder-8b", "--base-url", fake_server.base_url]
+    assert main([*command, *flags]) == 2
+    assert capsys.readouterr().err == (
+        "error: the server has no model 'coder-8b'; did you mean 'coder-7b'? "
+        "it serves: tiny, coder-7b\n"
+    )
+
+
 @pytest.mark.parametrize("content", [None, "", "\n"])
 def test_a_key_file_that_holds_no_key_is_named(tmp_path, capsys, content):
     key = tmp_path / "key"

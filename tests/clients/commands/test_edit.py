@@ -94,7 +94,7 @@ def test_a_link_stays_a_link(file, fake_server):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"x = '\xe9'\n", "not UTF-8 (byte 5)"), (b"\n", "is empty"), (None, "cannot read")],
+    [(b"x\0\n\0", "a zero at byte 1"), (b"\n", "is empty"), (None, "cannot read")],
 )
 def test_files_that_cannot_be_edited_are_refused_before_asking(
     tmp_path, fake_server, capsys, content, message
@@ -105,3 +105,25 @@ def test_files_that_cannot_be_edited_are_refused_before_asking(
     assert run(path, fake_server) == 2
     assert message in capsys.readouterr().err
     assert fake_server.requests == []
+
+
+MIXED = b"# caf\xe9 \xc3\xa9\r\n" + BEFORE + b"# na\xefve\n"
+
+
+def test_mixed_encodings_and_line_ends_are_kept(file, fake_server, capsys):
+    file.write_bytes(MIXED)
+    edited = "# caf\ufffd é\ndef add(a, b):\n    return a + b\n# na\ufffdve\n"
+    fake_server.words = ["```python\n", edited, "```\n"]
+    assert run(file, fake_server, "--yes", "--json") == 0
+    assert file.read_bytes() == MIXED.replace(BEFORE, AFTER)
+    assert "-    return a - b" in json.loads(capsys.readouterr().out)["diff"]
+    (body,) = fake_server.bodies("/v1/chat/completions")
+    assert body["prediction"]["content"].startswith("# caf\ufffd é\r\n")
+
+
+def test_an_edit_that_would_lose_bytes_is_never_applied(file, fake_server, capsys):
+    file.write_bytes(MIXED)
+    fake_server.words = ["```python\n", "# my caf\ufffd é\n", "```\n"]
+    assert run(file, fake_server, "--yes") == 1
+    assert file.read_bytes() == MIXED
+    assert "they would be lost" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from clients.__main__ import main
-from clients.commands.terminal import consents
+from clients.commands.terminal import consents, whole_blocks
 
 
 class Terminal(io.StringIO):
@@ -27,9 +27,16 @@ def test_without_a_terminal_only_the_flag_consents(monkeypatch):
 
 def test_an_explanation_is_laid_out_at_a_terminal(fake_server, monkeypatch, tmp_path):
     (tmp_path / "a.py").write_text("x = 1\n")
-    fake_server.words = ["# Title\n\n", "It is **bold**."]
+    fake_server.words = ["# Title\n", "\nIt is **bo", "ld**.\n\n```python\nx\n", "\ny\n```\n"]
     screen = Terminal()
     monkeypatch.setattr(sys, "stdout", screen)
     assert main(["explain", str(tmp_path / "a.py"), "--base-url", fake_server.base_url]) == 0
-    assert "It is" in screen.getvalue()
-    assert "**" not in screen.getvalue().splitlines()[-1]
+    text = screen.getvalue()
+    assert [text.count(part) for part in ("Title", "It is", "**", "```")] == [1, 1, 0, 0]
+
+
+def test_a_code_block_is_whole_only_at_its_end():
+    assert whole_blocks("a\n\nb") == ("a\n\n", "b")
+    assert whole_blocks("```\na\n\nb\n") == ("", "```\na\n\nb\n")
+    assert whole_blocks("```\na\n\nb\n```\n\nc") == ("```\na\n\nb\n```\n\n", "c")
+    assert whole_blocks("a\n ") == ("", "a\n ")

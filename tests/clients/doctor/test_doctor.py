@@ -27,9 +27,27 @@ def test_a_good_server_passes_every_check(fake_server, capsys):
         "chat": "ok",
         "streaming": "ok",
         "fim": "ok",
+        "structured": "warning",  # the answer is code
+        "tools": "ok",
         "speed": "ok",
     }
     assert diagnosis["speed"]["num_requests"] == 1
+
+
+def test_an_answer_that_keeps_the_schema_is_found(fake_server, capsys):
+    fake_server.words = ['{"sum": 5}']
+    fake_server.calls_tools = False
+    _, diagnosis = diagnose(fake_server, capsys)
+    found = {check["name"]: check for check in diagnosis["checks"]}
+    assert found["structured"]["outcome"] == "ok"
+    assert (found["tools"]["outcome"], found["tools"]["detail"]) == (
+        "warning",
+        "a forced call did not come",
+    )
+    asked = fake_server.bodies("/v1/chat/completions")
+    assert [body["response_format"]["type"] for body in asked if "response_format" in body] == [
+        "json_schema"
+    ]
 
 
 def test_what_is_missing_is_a_warning_with_a_remedy(fake_server, capsys):

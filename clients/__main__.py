@@ -30,6 +30,7 @@ COMMANDS = {
     "explain": "say what a file, a range of lines or standard input does",
     "tests": "write tests for a module or a function of it",
     "models": "list what the server offers",
+    "setup": "configure an editor for the model served",
     "doctor": "check a server and measure it",
     "evaluate": "solve programming problems in a sandbox, and score",
     "bench": "put a server under load and measure the waiting",
@@ -43,7 +44,7 @@ examples:
 
 Any OpenAI-compatible server will do.
 """
-DEPENDENCIES = {"httpx", "rich"}
+DEPENDENCIES = {"httpx", "rich", "ruamel", "tomlkit"}
 CALLERS_MISTAKES = (
     UsageError,
     UnreachableError,

@@ -28,6 +28,7 @@ CLIENT_COMMANDS = {
     "explain": "say what a file, a range of lines or standard input does",
     "tests": "write tests for a module or a function of it",
     "models": "list what a server offers",
+    "setup": "configure an editor for the model served",
     "doctor": "check a server and measure it",
     "evaluate": "solve programming problems in a sandbox, and score",
     "bench": "put a server under load and measure the waiting",

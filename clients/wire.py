@@ -202,13 +202,14 @@ class Infill(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """One model of `/v1/models`. `meta` is llama.cpp's, `max_model_len` vLLM's."""
+    """One model of `/v1/models`. `meta` is llama.cpp's, `max_model_len` vLLM's, the rest ours."""
 
     id: str
     owned_by: str | None = None
     created: float | None = None
     meta: dict[str, Any] | None = None
     max_model_len: int | None = None
+    capabilities: list[str] | None = None
 
     @property
     def context_length(self) -> int | None:

@@ -41,7 +41,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
 
 def room(server: Server, needed: int) -> tuple[str, ...]:
     """Warn where the program's own instructions hardly fit into the context."""
-    if server.context >= needed:
+    if server.context >= 2 * needed:
         return ()
-    wanted = f"its instructions and tools alone take most of {needed:,} tokens"
-    return (f"{wanted}; the server gives {server.context:,}: serve a longer context",)
+    wanted = f"its instructions and tools alone take about {needed:,} tokens"
+    return (f"{wanted}; the server gives {server.context:,}: serve a model with a longer context",)

@@ -7,6 +7,7 @@ Source: the programs' own documentation and sources; docs/editors/ says what was
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ def continue_(server: Server, places: Places) -> Recipe:
     ]
     if server.has_fim:
         # This provider alone leaves the layout of the gap to the server (/v1/fim/completions).
-        gaps = {**model, "provider": "mistral", "roles": ["autocomplete"]}
+        gaps = {**deepcopy(model), "provider": "mistral", "roles": ["autocomplete"]}  # no alias
         gaps.pop("capabilities")
         gaps["autocompleteOptions"] = {"maxPromptTokens": min(1024, server.context // 2)}
         name = f"{NAME} autocomplete"

@@ -70,6 +70,7 @@ def test_continue_keeps_models_and_comments_and_lets_the_server_lay_out_gaps(pla
     after = edited(change, before)
     assert after.startswith(before.replace("name: Home\n", "name: Home\n", 1)[: before.index("m")])
     assert "  - name: other  # good\n    provider: ollama\n" in after
+    assert "&" not in after
     models = YAML(typ="safe").load(after)["models"]
     assert [each["name"] for each in models] == ["other", "edgesmith", "edgesmith autocomplete"]
     assert (models[2]["provider"], models[2]["roles"]) == ("mistral", ["autocomplete"])

@@ -167,3 +167,15 @@ def test_interrupting_an_answer_stops_it_and_the_talk_goes_on(fake_server, tmp_p
     assert process.returncode == 0
     assert b"stopped; this turn is forgotten" in err
     assert b"Traceback" not in err
+
+
+def test_lines_typed_are_there_again_in_the_next_talk(tmp_path, monkeypatch):
+    readline = pytest.importorskip("readline", reason="this system edits no lines")
+    monkeypatch.setattr("platformdirs.user_state_dir", lambda _name: str(tmp_path / "state"))
+    readline.clear_history()
+    with chat._line_history():
+        readline.add_history("def typed(): ...")
+    readline.clear_history()
+    with chat._line_history():
+        assert readline.get_history_item(1) == "def typed(): ..."
+    readline.clear_history()

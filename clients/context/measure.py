@@ -27,7 +27,7 @@ from clients.bench.keystrokes import sessions
 from clients.commands.connection import add_server_flags, connected
 from clients.commands.terminal import note, write_json
 from clients.context.imports import imported_files
-from clients.context.neighbours import Neighbour, gather
+from clients.context.neighbours import Neighbour, gather, repository_of
 from clients.errors import ClientError, UsageError
 
 if TYPE_CHECKING:
@@ -73,7 +73,9 @@ def gaps(folder: Path, *, limit: int, seed: int) -> list[Gap]:
     found: list[Gap] = []
     for file in sorted(folder.rglob("*.py")):
         text = file.read_text("utf-8")
-        names = {name for each in imported_files(file, text, folder) for name in each.names}
+        names = {
+            name for each in imported_files(file, text, repository_of(file)) for name in each.names
+        }
         found += _calls(file, text, names)
     if not found:
         raise UsageError(f"{folder} has no Python file that calls what it imports from another")
@@ -131,7 +133,8 @@ def order(
             marked = [Neighbour(filename=each.filename, text=mark + each.text) for each in chosen]
             answer = _ask(client, before, after, marked, max_tokens=1)
             arm.add(answer, is_exact=False)
-        note(f"{arm.name}: {arm.read_tokens} of {arm.prompt_tokens} tokens read")
+            done = f"{arm.name}, {number + 1}/{len(strokes)}"
+            note(f"{done}: {arm.read_tokens} of {arm.prompt_tokens} tokens read")
     return arms
 
 

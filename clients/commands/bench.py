@@ -49,6 +49,7 @@ OF_ONE_SERVER = {
     "rate": None,
     "max_first_token": 2.0,
     "max_inter_token": 0.2,
+    "plot": None,
     "base_url": DEFAULT_BASE_URL,
 }
 """Flags that mean nothing side by side, and their defaults."""
@@ -75,6 +76,7 @@ def add_parser(parser: argparse.ArgumentParser) -> None:
     add("--rate", type=float, metavar="R", help="instead of users: Poisson arrivals a second")
     add("--max-first-token", type=float, metavar="S", help="for goodput: 2 s")
     add("--max-inter-token", type=float, metavar="S", help="for goodput: 0.2 s")
+    add("--plot", type=Path, metavar="FILE", help="draw the waiting, as PNG, SVG or PDF")
     side_by_side.add_flags(parser)
     add_server_flags(parser)
 
@@ -99,6 +101,11 @@ def run(args: argparse.Namespace) -> int:
         from clients.bench.load_report import show
 
         show(report)
+    if args.plot:
+        from clients.bench.load_plot import draw
+
+        draw(measured, f"{report.base_url} {report.scenario}, {report.arrivals}", args.plot)
+        note(f"wrote {args.plot}")
     return 0 if any(group.num_answered for group in report.groups) else 1
 
 

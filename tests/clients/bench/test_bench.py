@@ -82,3 +82,15 @@ async def test_pieces_are_timed_and_tokens_are_the_servers_count(fake_server):
     assert len(measured.piece_seconds) == len(fake_server.words)
     assert measured.num_tokens == len(fake_server.words)
     assert list(measured.piece_seconds) == sorted(measured.piece_seconds)
+
+
+def test_the_waiting_is_drawn(fake_server, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="matplotlib comes with the bench extra")
+    file = tmp_path / "waiting.svg"
+    flags = ["--scenario", "mixed", "--requests", "4", "--plot", str(file)]
+    assert main(["bench", "--base-url", fake_server.base_url, *flags]) == 0
+    drawn = file.read_text()
+    assert "between tokens: seconds" in drawn
+    assert str(file) in capsys.readouterr().err
+    assert main(["bench", "--base-url", fake_server.base_url, "--plot", "x.nonsense"]) == 2
+    assert "x.nonsense" in capsys.readouterr().err

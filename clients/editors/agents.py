@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from clients.editors.documents import Change, Edit
 from clients.editors.paths import Item
-from clients.editors.recipe import KEY_VARIABLE, NAME, NO_KEY, Recipe, Server, room
+from clients.editors.recipe import KEY_VARIABLE, NAME, NO_KEY, Recipe, Server, agent_notes
 
 if TYPE_CHECKING:
     from clients.editors.places import Places
@@ -56,7 +56,7 @@ def codex(server: Server, places: Places) -> Recipe:
     file = places.dotted(".codex", variable="CODEX_HOME") / f"{NAME}.config.toml"
     return Recipe(
         changes=(Change(file=file, format="toml", edits=edits),),
-        notes=(f"start it with: codex --profile {NAME}", *room(server, 7_000)),
+        notes=(f"start it with: codex --profile {NAME}", *agent_notes(server, 7_000)),
     )
 
 
@@ -79,7 +79,7 @@ def claude_code(server: Server, places: Places) -> Recipe:
     file = places.dotted(".claude", variable="CLAUDE_CONFIG_DIR") / f"{NAME}.json"
     return Recipe(
         changes=(Change(file=file, format="json", edits=tuple(edits)),),
-        notes=(f"start it with: claude --settings {file}", *room(server, 19_000)),
+        notes=(f"start it with: claude --settings {file}", *agent_notes(server, 19_000)),
     )
 
 
@@ -102,7 +102,10 @@ def opencode(server: Server, places: Places) -> Recipe:
     )
     return Recipe(
         changes=(Change(file=file, format="json", edits=edits),),
-        notes=(f"start it with: opencode --model {NAME}/{server.model}", *room(server, 8_000)),
+        notes=(
+            f"start it with: opencode --model {NAME}/{server.model}",
+            *agent_notes(server, 8_000),
+        ),
     )
 
 

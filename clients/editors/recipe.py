@@ -39,9 +39,17 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
-def room(server: Server, needed: int) -> tuple[str, ...]:
-    """Warn where the program's own instructions hardly fit into the context."""
-    if server.context >= 2 * needed:
-        return ()
-    wanted = f"its instructions and tools alone take about {needed:,} tokens"
-    return (f"{wanted}; the server gives {server.context:,}: serve a model with a longer context",)
+def agent_notes(server: Server, num_tokens: int) -> tuple[str, ...]:
+    """Warn where a program that always sends tools and so many tokens will hardly work."""
+    notes = []
+    if not server.has_tools:
+        notes.append(
+            f"it always sends tools, which the chat template of {server.model} does not know: "
+            "the server will refuse; serve a model that calls tools"
+        )
+    if server.context < 2 * num_tokens:
+        notes.append(
+            f"its instructions and tools alone take about {num_tokens:,} tokens; the server gives "
+            f"{server.context:,}: serve a model with a longer context"
+        )
+    return tuple(notes)

@@ -48,10 +48,14 @@ def continue_(server: Server, places: Places) -> Recipe:
         gaps["autocompleteOptions"] = {"maxPromptTokens": min(1024, server.context // 2)}
         name = f"{NAME} autocomplete"
         edits.append(Edit(("models", Item("name", name)), {"name": name, **gaps}))
-    notes = ("put the key into ~/.continue/.env as EDGESMITH_API_KEY=...",)
+    notes = ["put the key into ~/.continue/.env as EDGESMITH_API_KEY=..."] * server.wants_key
+    if not server.has_tools:
+        notes.append(
+            "agent mode and `cn` send tools, which this model's chat template does not know"
+        )
     return Recipe(
         changes=(Change(file=file, format="yaml", edits=tuple(edits)),),
-        notes=notes if server.wants_key else (),
+        notes=tuple(notes),
     )
 
 

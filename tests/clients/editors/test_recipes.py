@@ -146,3 +146,13 @@ def test_a_broken_file_is_named_and_left_alone(name, before, places):
 def test_aider_learns_the_context_of_a_model_it_does_not_know(places):
     change = RECIPES["aider"](SERVER, places).changes[1]
     assert json.loads(edited(change, ""))["openai/qwen-1.5b"]["max_input_tokens"] == 32768
+
+
+@pytest.mark.parametrize("name", ["continue", "codex", "claude-code", "opencode"])
+def test_a_model_without_tools_is_said_where_tools_are_always_sent(name, places):
+    fields = {each: getattr(SERVER, each) for each in SERVER.__struct_fields__}
+    plain = Server(**fields | {"has_tools": False})
+    assert any(
+        "tools" in note and "template" in note for note in RECIPES[name](plain, places).notes
+    )
+    assert not any("template" in note for note in RECIPES[name](SERVER, places).notes)

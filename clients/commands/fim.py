@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from clients.commands.connection import add_sampling_flags, add_server_flags, connected, sampling
+from clients.commands.flags import refuse
 from clients.commands.source import read_source
 from clients.commands.surroundings import add_context_flags, context_of
 from clients.commands.terminal import note, note_cut, write_json
@@ -81,7 +82,11 @@ def run(args: argparse.Namespace) -> int:
     text = read_source(file)
     gap = cut(text, line, column, where=str(file))
     gap = trimmed(gap, num_prefix_lines=args.prefix_lines, num_suffix_lines=args.suffix_lines)
-    context = context_of(args, file, text).neighbours
+    context: Sequence[Neighbour] = ()
+    if args.route == "completions":
+        refuse(args, {"context": []}, "sent to /infill only, not with --route completions")
+    else:
+        context = context_of(args, file, text).neighbours
     with connected(args) as client:
         filling = fill(client, gap, context, args)
     if args.json:

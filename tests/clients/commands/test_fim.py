@@ -65,6 +65,14 @@ def test_what_the_file_imports_travels_along_within_the_budget(fake_server, tmp_
     assert main(["fim", *where, "--context-tokens", "-1"]) == 2
 
 
+def test_neighbours_that_would_not_be_sent_are_refused(fake_server, source, capsys):
+    flags = ["--route", "completions", "--base-url", fake_server.base_url]
+    assert main(["fim", f"{source}:2", *flags, "--context", str(source)]) == 2
+    assert "--context is sent to /infill only" in capsys.readouterr().err
+    assert main(["fim", f"{source}:2", *flags]) == 0
+    assert "suffix" in fake_server.bodies("/v1/completions")[0]
+
+
 @pytest.mark.parametrize(
     ("place", "message"),
     [

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import select
 import shutil
 import signal
@@ -45,6 +46,8 @@ class Browser:
         self._number = 0
         self._rest = b""
         self.problems: list[str] = []
+
+    def start(self) -> None:
         targets = self.command("Target.getTargets")["targetInfos"]
         target = next(each["targetId"] for each in targets if each["type"] == "page")
         attached = self.command("Target.attachToTarget", targetId=target, flatten=True)
@@ -128,8 +131,11 @@ def chromium(tmp_path_factory):
         pytest.skip("there is no Chromium here")
     profile = tmp_path_factory.mktemp("profile")
     browser = Browser(program, profile)
-    yield browser
-    browser.close()
+    try:
+        browser.start()
+        yield browser
+    finally:
+        browser.close()
     deadline = time.monotonic() + 5
     while profile.exists() and time.monotonic() < deadline:
         shutil.rmtree(profile, ignore_errors=True)  # its children may still be dying
@@ -229,6 +235,13 @@ def test_model_slots_and_load_are_shown(page):
     assert page.wait("at('slots').rows.length") == 1
     assert page.run("[...at('slots').rows[0].cells].map((each) => each.textContent)")[1] == "decode"
     assert "0 running, 0 waiting" in page.run("at('load').textContent")
+
+
+def test_every_figure_that_the_page_reads_is_published(live):
+    names = re.findall(r'counter\(page, "(\w+)"\)', live.http.get("/").text)
+    published = live.http.get("/metrics").text
+    assert len(names) == 3
+    assert [name for name in names if f"\n{name} " not in published] == []
 
 
 def test_measurements_beside_the_file_become_a_table(chromium, serving, tmp_path):

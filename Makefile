@@ -88,7 +88,7 @@ test-models: $(STAMPS)/finetune
 	$(PY) -m finetune base >/dev/null
 
 test: $(ALL_STAGES) test-models
-	$(PY) -m pytest $(ARGS)
+	OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n auto --maxprocesses 2 --dist loadfile $(ARGS)
 
 check: $(ALL_STAGES)
 	$(VENV)/bin/ruff check .
@@ -158,7 +158,7 @@ $(STAMPS)/clients: pyproject.toml $(STAMPS)/venv
 
 $(STAMPS)/dev: pyproject.toml $(STAMPS)/venv
 	$(call say,development tools)
-	$(PIP) install -q $(CONSTRAINTS) -e '.[dev]'
+	$(PIP) install -q $(CONSTRAINTS) -c tests/constraints.txt -e '.[dev]'
 	@touch $@
 
 # The CPU build of torch has a local version (+cpu) that pip prefers wherever the extra index

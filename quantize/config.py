@@ -141,6 +141,8 @@ class VerifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     greedy_tokens: int = 16
     tie_gap_logits: float = 0.1
     """A greedy difference counts only where the leading two logits are further apart."""
+    server_tie_gap_logits: float = 0.3
+    """The same for the server, which computes with flash attention: that moves logits by 0.24."""
     min_equal_share: float = 0.75
     scored_tokens: int = 192
     min_top1_agreement: float = 0.97

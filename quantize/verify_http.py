@@ -188,7 +188,7 @@ def _compare_answers(
         difference = text_difference(_text(session, tokens), found.rstrip("\ufffd"))
         if difference is None:
             equal += 1
-        elif gap <= config.tie_gap_logits:
+        elif gap <= config.server_tie_gap_logits:
             ties += 1
         else:
             return make(name=name, passed=False, detail=f"{label}: {difference}")

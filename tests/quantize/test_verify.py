@@ -10,9 +10,9 @@ from quantize.adapter import read_adapter
 from quantize.config import VerifyConfig
 from quantize.examples import read_examples
 from quantize.gguf_header import read_header
-from quantize.llama_quantize import quantize_file
+from quantize.llama_quantize import TypeChoice, quantize_file
 from quantize.progress import Steps
-from quantize.quant_types import resolve
+from quantize.quant_types import table
 from quantize.verify import Verification, compare_files, passed, verify, write
 from quantize.verify_texts import Chain
 
@@ -22,7 +22,9 @@ CONFIG = VerifyConfig(num_prompts=2, scored_tokens=48, server=False)
 @pytest.fixture(scope="module")
 def chain(tiny_merged, tiny_run, tiny_model):
     """Name merged weights and two files of them, all sound."""
-    quantize_file(tiny_merged / "f16.gguf", tiny_merged / "q8_0.gguf", resolve(["q8_0"])[0])
+    quantize_file(
+        tiny_merged / "f16.gguf", tiny_merged / "q8_0.gguf", TypeChoice(quant_type=table()["q8_0"])
+    )
     return Chain(
         merged=tiny_merged / "merged",
         reference=tiny_merged / "f16.gguf",

@@ -14,7 +14,7 @@ from serve.engine.request import GenerationRequest, SamplingParams, TextDelta
 
 pytestmark = pytest.mark.weights
 
-TIE_GAP_NATS = 0.15  # batch shape and order of sums move logits by less; a closer pair may swap
+TIE_GAP_NATS = 0.3  # batch shapes move logits by up to 0.24; a closer pair may swap
 RANK, ALPHA = 4, 8.0
 NUM_TOKENS = 16
 TEXT = "def add(left, right):\n    "

@@ -16,7 +16,7 @@ from quantize.verify_prompts import hf_prompt
 
 pytest.importorskip("litestar", reason="the server's packages are not installed")
 
-CONFIG = VerifyConfig(num_prompts=3, greedy_tokens=8)
+CONFIG = VerifyConfig(num_prompts=3, greedy_tokens=8, server_tie_gap_logits=0.1)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from serve.engine.request import GenerationRequest, SamplingParams, TextDelta
 
 pytestmark = pytest.mark.weights
 
-TIE_GAP_NATS = 0.15  # batch shape moves logits by less; a closer pair of tokens may swap
+TIE_GAP_NATS = 0.3  # batch shapes move logits by up to 0.24; a closer pair of tokens may swap
 NUM_TOKENS = 48
 
 PROMPTS = (

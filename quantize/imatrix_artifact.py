@@ -151,7 +151,7 @@ def _collect(
             num_chunks=len(text.sequences),
             chunk_tokens=config.max_sequence_tokens,
         )
-        partial = path.with_name(path.name + ".partial")
+        partial = path.with_name(path.name + ".tmp")
         imatrix.write(partial, matrix, {PREFIX + key: value for key, value in recipe.items()})
         partial.replace(path)
         collected.forget()

@@ -129,8 +129,9 @@ class _Checkpoint:
         for name, values in sums.sums.items():
             arrays[f"sums:{name}"] = values
             arrays[f"counts:{name}"] = sums.counts[name]
-        temporary = self.path.with_name("unfinished.tmp.npz")
-        np.savez(temporary, **arrays)
+        temporary = self.path.with_name(self.path.name + ".tmp")
+        with temporary.open("wb") as stream:
+            np.savez(stream, **arrays)
         temporary.replace(self.path)
         self.written_at = time.monotonic()
 

@@ -95,7 +95,7 @@ def discard_partial(run: Path) -> None:
     """Remove what a killed process left half written."""
     for path in run.glob("*.partial"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for path in run.glob("*.tmp"):
+    for path in list(run.rglob("*.tmp")):
         path.unlink()
 
 

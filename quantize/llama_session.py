@@ -7,12 +7,12 @@ import contextlib
 import ctypes
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from quantize.closing import Closing
 from quantize.errors import LibraryError
 from quantize.machine import num_cores
 from quantize.native import captured, library
@@ -20,7 +20,7 @@ from quantize.native import captured, library
 Logits = npt.NDArray[np.float32]
 
 
-class LlamaSession:
+class LlamaSession(Closing):
     """Hold a model and one context; close it, or use it in a `with`."""
 
     def __init__(
@@ -58,17 +58,6 @@ class LlamaSession:
         self._stack.callback(self.lib.llama_batch_free, self._batch)
         self.n_vocab: int = self.lib.llama_vocab_n_tokens(self._vocab)
         self.n_past = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Free batch, context and model, in that order."""

@@ -8,9 +8,9 @@ import ctypes
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
+from quantize.closing import Closing
 from quantize.errors import LibraryError
 from quantize.examples import ScoredText
 from quantize.ggml_codec import encode, rounded, row_bytes
@@ -22,7 +22,7 @@ from quantize.perplexity import score, score_reference
 from quantize.weights import Slab, Weight
 
 
-class Probe:
+class Probe(Closing):
     """Hold a writable model and its own logits on a text; use it in a `with`."""
 
     def __init__(
@@ -45,15 +45,8 @@ class Probe:
         _, self._reference = score_reference(self._session, texts)
         raise_failure(self._callback)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Free the model and its logits."""
         self._reference.close()
         self._session.close()
 

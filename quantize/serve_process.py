@@ -13,9 +13,9 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
+from quantize.closing import Closing
 from quantize.errors import ServerAbsentError, ServerError
 
 _LISTENING = re.compile(r"listening on http://127\.0\.0\.1:(\d+)")
@@ -33,7 +33,7 @@ class Server(Protocol):
         """Return the answer to a GET, or to a POST when there is a body."""
 
 
-class ServerProcess:
+class ServerProcess(Closing):
     """Run `python -m serve` on one file; use it in a `with`.
 
     Raises:
@@ -63,17 +63,6 @@ class ServerProcess:
         if self._port is None:
             self.close()
             raise self._refusal()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def base_url(self) -> str:

@@ -67,6 +67,7 @@ def test_another_models_matrix_is_refused_with_tensor_and_shape(
 
 def test_a_matrix_of_this_model_fits(tiny_merged, collected, tmp_path):
     model = read_header(tiny_merged / "f16.gguf")
+    assert collected  # an empty matrix would fit any model
     imatrix.require_fit(tmp_path / "own.gguf", Imatrix(entries=collected), model)
 
 

@@ -85,7 +85,7 @@ def test_what_is_no_python_comes_whole():
 
 @pytest.mark.parametrize("text", ["class A:\n    @d\n    def f(self):\n        pass\n", SOURCE])
 def test_an_outline_is_python_itself(text):
-    ast.parse(outline(text))
+    assert ast.parse(outline(text)).body
 
 
 @given(st.text('ab:()=\n "\\', max_size=30))

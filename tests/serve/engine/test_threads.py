@@ -14,7 +14,7 @@ from serve.engine.request import GenerationRequest, SamplingParams
 count = lambda: len(os.listdir("/proc/self/task"))
 before = count()
 engine = Engine.load(EngineConfig(
-    model=sys.argv[1], slots=1, context_length=256, n_batch=32, tuning_folder=sys.argv[2]
+    model=sys.argv[1], slots=1, context_length=256, n_batch=32, threads=2, tuning_folder=sys.argv[2]
 ))
 
 async def generate():
@@ -25,7 +25,7 @@ async def generate():
         pass
 
 asyncio.run(generate())
-print(count() - before, engine.model_info.threads)
+print(count() - before)
 engine.close()
 """
 
@@ -41,5 +41,4 @@ def test_only_the_worker_has_a_team_of_compute_threads(smollm2_gguf, tmp_path):
         check=True,
         cwd=Path(__file__).resolve().parents[3],
     )
-    num_new, num_compute = map(int, done.stdout.split())
-    assert num_new == num_compute  # the worker is one of them
+    assert int(done.stdout) == 2  # the worker is one of them

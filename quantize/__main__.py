@@ -21,6 +21,7 @@ examples:
   python -m quantize --types f16 --target-size 700M   the best file of that size
   python -m quantize verify runs/quantize/RUN
   python -m quantize measure runs/quantize/RUN --text wiki.test.raw
+  python -m quantize measure runs/quantize/RUN --pass-at-1 humaneval --data DIR --problems 40
   python -m quantize adapter --from runs/finetune/RUN --out adapter.gguf
   python -m quantize recommend runs/quantize/RUN --ram 4G --context 8192 --min-tok-s 10
 
@@ -30,6 +31,9 @@ _FLAGS = {
     "imatrix": "imatrix.source",
     "target_size": "budget.target_size",
     "target_bpw": "budget.target_bpw",
+    "pass_at_1": "measure.pass_at_1.suite",
+    "problems": "measure.pass_at_1.num_problems",
+    "data": "measure.pass_at_1.data",
 }
 """Flags that stand for a configuration key."""
 
@@ -176,6 +180,15 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument(
         "--text", type=Path, metavar="FILE", help="a text to score as well, such as WikiText-2"
     )
+    measure.add_argument(
+        "--pass-at-1",
+        metavar="humaneval|mbpp|FILE",
+        help="have the files solve programming problems, and compare them with the first file",
+    )
+    measure.add_argument(
+        "--problems", type=int, metavar="N", help="only the first N; 0: all (default: 40)"
+    )
+    measure.add_argument("--data", metavar="DIR", help="folder of the suites' published files")
     adapter = commands.add_parser("adapter", help="write a finetune run's adapter as GGUF")
     adapter.add_argument("--from", dest="source", metavar="RUN", help="default: the newest run")
     adapter.add_argument("--out", type=Path, metavar="FILE", help="default: adapter.gguf here")

@@ -89,6 +89,28 @@ class BudgetConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
         return bool(self.target_size or self.target_bpw)
 
 
+class PassAt1Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Say which programming problems the files are to solve."""
+
+    suite: str = ""
+    """`humaneval`, `mbpp` or a file of problems; empty: none."""
+    data: str = ""
+    """Folder that holds the suites' published files."""
+    num_problems: int = 40
+    """The first so many of the suite; 0: all."""
+    max_tokens: int = 384
+    """Longest answer."""
+    sandbox: Literal["namespaces", "rlimits"] = "namespaces"
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that leave nothing to solve."""
+        if self.num_problems < 0 or self.max_tokens < 1:
+            raise ConfigError(
+                "measure.pass_at_1 needs num_problems ≥ 0 and max_tokens ≥ 1; they are "
+                f"{self.num_problems} and {self.max_tokens}"
+            )
+
+
 class MeasureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Bound what a measurement may cost. The defaults take five 135M files through in minutes."""
 
@@ -114,6 +136,7 @@ class MeasureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Rows per decode call while scoring."""
     kv_types: tuple[KvType, ...] = ("q8_0", "q4_0")
     """KV cache types compared with f16."""
+    pass_at_1: PassAt1Config = PassAt1Config()
 
     def __post_init__(self) -> None:
         """Refuse budgets that leave nothing to measure."""

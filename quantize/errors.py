@@ -14,6 +14,7 @@ QuantizeError                 exit 2: something the user can act on
 ├── RunError                  a run directory is unfinished, in use or newer than this reader
 ├── ServerError               `python -m serve` did not start or did not answer
 │   └── ServerAbsentError     what it needs is not installed
+├── EvaluatorError            `python -m clients evaluate` could not judge a file
 └── VerificationError         exit 1: a hop changed the model's behaviour
 """
 
@@ -76,6 +77,10 @@ class ServerError(QuantizeError):
 
 class ServerAbsentError(ServerError):
     """Report that the server cannot run in this environment."""
+
+
+class EvaluatorError(QuantizeError):
+    """Report that the evaluator, run as a command, failed."""
 
 
 class VerificationError(QuantizeError):

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from quantize import pass_at_1
 from quantize.config import MeasureConfig, to_dict
 from quantize.errors import LibraryError
 from quantize.inspect_gguf import contents
@@ -22,6 +23,9 @@ from quantize.timing import sample, time_in_turns
 
 _COMPARED = ("mean_kld_nats", "p99_kld_nats", "top1_agreement", "perplexity_ratio")
 
+_OWN_RECORD = ("text", "pass_at_1")
+"""Settings that are recorded by what they came to, beside the figures."""
+
 
 def measure(
     run: Path,
@@ -33,11 +37,16 @@ def measure(
     context: int,
 ) -> list[Measurement]:
     """Measure what is not known yet on this machine; return this machine's figures in order."""
+    if config.pass_at_1.suite:
+        pass_at_1.require_usable(config.pass_at_1)
     found = corpora(subjects[0].path, heldout, config)
     book = Book(run, _settings(config, found, subjects[0].sha256, context))
     _judge(book, subjects, found, config, steps)
     _compare_kv_types(book, subjects, found, config, steps)
     time_in_turns(book, subjects, config, context, steps)
+    if config.pass_at_1.suite:
+        serve = pass_at_1.served(context)
+        pass_at_1.measure(book, subjects, config.pass_at_1, steps, serve=serve)
     return [book.entry(subject) for subject in subjects]
 
 
@@ -45,7 +54,7 @@ def _settings(
     config: MeasureConfig, found: Sequence[Corpus], reference_sha256: str, context: int
 ) -> dict[str, Any]:
     settings = {
-        **{key: value for key, value in to_dict(config).items() if key != "text"},
+        **{key: value for key, value in to_dict(config).items() if key not in _OWN_RECORD},
         "texts": [msgspec.to_builtins(corpus.ref) for corpus in found],
         "reference_sha256": reference_sha256,
         "context_tokens": context,

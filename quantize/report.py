@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from quantize import plot
+from quantize import pass_at_1, plot
 from quantize.adapter_compare import section as adapter_section
 from quantize.budget_report import sections
 from quantize.measurement_file import Measurement
@@ -71,7 +71,7 @@ def whole(known: Sequence[Measurement]) -> list[Measurement]:
 
 
 def table(entries: Sequence[Measurement]) -> list[str]:
-    """Return the Markdown tables of one machine's figures: quality, speed and KV cache types."""
+    """Return the Markdown tables of one machine's figures: quality, speed, KV caches, problems."""
     lines = _markdown(_QUALITY, [_quality_row(entry) for entry in entries])
     lines += ["", *_markdown(_SPEED, [_speed_row(entry) for entry in entries])]
     for entry in entries:
@@ -79,7 +79,8 @@ def table(entries: Sequence[Measurement]) -> list[str]:
         if rows:
             title = f"KV cache types against f16, on {entry.file}:"
             lines += ["", title, "", *_markdown(_KV, rows)]
-    return lines
+    solved = pass_at_1.table(entries)
+    return [*lines, "", *solved] if solved else lines
 
 
 def _quality_row(entry: Measurement) -> list[str]:

@@ -32,6 +32,8 @@ examples:
       check the data and show what carries loss; nothing is trained
   python -m finetune bench --shape llama-3.2-1b
       training speed on this GPU, beside plain TRL and PEFT
+  python -m finetune evaluate RUN --suite humaneval --data DIR
+      answers before and after, and how many are right, parse and stop
 """
 
 
@@ -105,6 +107,11 @@ def _dispatch(given: list[str], result: TextIO) -> Path | None:
 
         with contextlib.redirect_stdout(result):
             run_bench(given[1:])
+        return None
+    if given[:1] == ["evaluate"]:
+        from finetune.evaluate.command import evaluate
+
+        print(evaluate(given[1:]), file=result)
         return None
     if given[:1] == ["data"]:
         from finetune.data.command import build_parser as data_parser

@@ -7,6 +7,7 @@
     ├── TemplateError       the chat template
     ├── DataError           the examples
     ├── RunError            the run directory
+    ├── EvaluationError     problems, answers or scores of an evaluation
     └── TrainingError       exit 1: the training itself went wrong
         └── InterruptedRunError     exit 128 + signal; the run can be resumed
 
@@ -42,6 +43,10 @@ class DataError(FinetuneError):
 
 class RunError(FinetuneError):
     """A run directory that cannot be used as asked."""
+
+
+class EvaluationError(FinetuneError):
+    """An evaluation that cannot be made or read."""
 
 
 class TrainingError(FinetuneError):

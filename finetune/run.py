@@ -111,12 +111,26 @@ def same_runs(root: Path, config_hash: str) -> tuple[Run | None, list[Run]]:
 
 
 def _hash_of(run: Run) -> str | None:
-    manifest = json.loads((run.path / MANIFEST).read_text(encoding="utf-8"))
+    found: str | None = read_manifest(run.path).get("config_hash")
+    return found
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return the manifest of a finished fine-tune.
+
+    Raises:
+        RunError: unfinished, no run of this stage, or of a newer version.
+    """
+    file = path / MANIFEST
+    if not file.is_file():
+        raise RunError(f"{path} holds no {MANIFEST}: it is no finished run (continue: --resume)")
+    manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     version = manifest.get("schema_version")
     if version != SCHEMA_VERSION:
         raise RunError(
-            f"{run.path / MANIFEST} has schema_version {version}; this program reads "
+            f"{file} has schema_version {version}; this program reads "
             f"{SCHEMA_VERSION}: update edgesmith or choose another EDGESMITH_HOME"
         )
-    found: str | None = manifest.get("config_hash")
-    return found
+    if manifest.get("stage", STAGE) != STAGE:
+        raise RunError(f"{path} is a run of {manifest['stage']}; name one of {STAGE}")
+    return manifest

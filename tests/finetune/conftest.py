@@ -73,6 +73,42 @@ def tiny_model(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_run(tiny_model, tmp_path_factory):
+    """A finished fine-tune of the tiny model, made by hand: its adapter is random and large."""
+    import json
+
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    run = tmp_path_factory.mktemp("tiny") / "runs" / "finetune" / "20260101T000000Z-00000000"
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    lora = LoraConfig(r=4, lora_alpha=64, target_modules=["q_proj", "down_proj"])
+    model = get_peft_model(model, lora)
+    torch.manual_seed(1)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weight)
+    model.save_pretrained(run / "adapter")
+    _make_tiny_tokenizer().save_pretrained(run / "tokenizer")
+    turns = [{"role": "user", "content": "add"}, {"role": "assistant", "content": "return a"}]
+    rows = [
+        {"id": f"{n}", "messages": [{"role": "system", "content": "x" * n}, *turns]}
+        for n in range(5)
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (run / "heldout.jsonl").write_text(text, encoding="utf-8")
+    manifest = {
+        "schema_version": 1,
+        "stage": "finetune",
+        "run_id": run.name,
+        "base_model": {"ref": "tiny-llama", "kind": "hf_dir", "path": str(tiny_model)},
+    }
+    (run / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return run
+
+
 @pytest.fixture
 def tiny_tokenizer(tiny_model):
     from transformers import AutoTokenizer

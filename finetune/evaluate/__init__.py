@@ -1,0 +1,1 @@
+"""What a fine-tune gained: answers before and after it, and what they are worth."""

@@ -88,17 +88,20 @@ def verify_run(run: Path, config: QuantizeConfig) -> verify.Verification:
     merged = run / "merged" if (run / "merged").is_dir() else _hf_input(written)
     ggufs = tuple(path for path, _ in files(run, written))
     built = Built(ggufs=ggufs, merged=merged, adapter=None)
-    base: Path | None = None
+    base, tuned = None, None
     if source is not None and Path(source.ref).is_dir():
+        tuned = Path(source.ref)
         base = resolve_source(source.ref)[0].weights
-        adapter = read_adapter(Path(source.ref) / "adapter")
+        adapter = read_adapter(tuned / "adapter")
         built = msgspec.structs.replace(built, adapter=adapter)
     elif source is not None:
         say(f"the finetune run {source.ref} is gone: the merge itself is not checked")
     steps = Steps(run / LOG)
     with steps.step("verify that the files are those of the manifest"):
         unchanged = verify.compare_files(run, written.outputs)
-    checked = verify.verify(_chain(run, built, base), config.verify, steps, before=(unchanged,))
+    checked = verify.verify(
+        _chain(run, built, base, tuned), config.verify, steps, before=(unchanged,)
+    )
     verify.write(run, checked)
     return checked
 
@@ -111,9 +114,11 @@ def _complete(run: Path, work: Plan, options: Options, steps: Steps) -> None:
     built = builder.build(list(work.types), ledger, steps)
     metrics: dict[str, Any] = {}
     if options.verify:
-        base = work.source.weights if built.adapter is not None else None
+        base, tuned = None, None
+        if built.adapter is not None:
+            base, tuned = work.source.weights, work.source.path
         built = _with_folder(built, work.source)
-        checked = verify.verify(_chain(run, built, base), work.config.verify, steps)
+        checked = verify.verify(_chain(run, built, base, tuned), work.config.verify, steps)
         verify.write(run, checked)
         checked.require()
         metrics = checked.metrics()
@@ -127,13 +132,14 @@ def _with_folder(built: Built, source: Source) -> Built:
     return built
 
 
-def _chain(run: Path, built: Built, base: Path | None) -> Chain:
+def _chain(run: Path, built: Built, base: Path | None, tuned: Path | None) -> Chain:
     heldout = run / "heldout.jsonl"
     return Chain(
         merged=built.merged,
         reference=built.ggufs[0],
         quants=built.ggufs[1:],
         base=base,
+        tuned=tuned,
         adapter=built.adapter,
         conversations=tuple(read_examples(heldout)) if heldout.is_file() else (),
     )

@@ -25,6 +25,7 @@ from quantize.progress import Steps
 from quantize.run import SCHEMA_VERSION, OutputRecord, write_json
 from quantize.verify_http import check_server
 from quantize.verify_logits import adapter_effect, compare_greedy, compare_logits
+from quantize.verify_merged import check_folder
 from quantize.verify_prompts import compare_prompts, compare_template
 from quantize.verify_quants import check_quants
 from quantize.verify_result import Check, NotRun
@@ -95,6 +96,8 @@ def verify(
         with steps.step("verify base+adapter -> merged"):
             proof, check = _prove(chain.base, chain.adapter, chain.merged)
             checks.append(check)
+            if chain.tuned:
+                checks += check_folder(chain.base, chain.tuned, chain.merged, cases_of(chain))
     if chain.merged:
         with steps.step(f"verify merged -> {chain.reference.name}"):
             checks += _conversion(chain, chain.merged, config)

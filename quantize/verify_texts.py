@@ -34,6 +34,8 @@ class Chain(msgspec.Struct, frozen=True, kw_only=True):
     reference: Path
     quants: tuple[Path, ...]
     base: Path | None = None
+    tuned: Path | None = None
+    """The finetune run, for its tokenizer and template."""
     adapter: Adapter | None = None
     conversations: tuple[list[Message], ...] = ()
 

@@ -96,6 +96,16 @@ def tiny_merged(tmp_path_factory, tiny_run, tiny_model) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def base_gguf(tmp_path_factory, tiny_model) -> Path:
+    """Convert the tiny model as it is, without the run's adapter."""
+    from quantize.convert import convert_to_f16
+
+    path = tmp_path_factory.mktemp("base") / "base.gguf"
+    convert_to_f16(tiny_model, path, name="tiny", log=path.with_suffix(".log"))
+    return path
+
+
 def make_run(root: Path, base: Path, *, scale: float = 0.05) -> Path:
     import torch
     from peft import LoraConfig, get_peft_model

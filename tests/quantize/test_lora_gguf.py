@@ -21,13 +21,6 @@ TEXTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def base_gguf(tiny_model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("base") / "base.gguf"
-    convert_to_f16(tiny_model, path, name="base", log=path.with_suffix(".log"))
-    return path
-
-
 def distance(base_gguf, adapter, tiny_model, tiny_run, tmp_path):
     """Return the KLD of adapter-on-base from the merged weights, and that of the base alone."""
     merged = tmp_path / "merged"

@@ -14,7 +14,9 @@ from quantize.llama_quantize import TypeChoice, quantize_file
 from quantize.progress import Steps
 from quantize.quant_types import table
 from quantize.verify import Verification, compare_files, passed, verify, write
-from quantize.verify_texts import Chain
+from quantize.verify_prompts import compare_metadata
+from quantize.verify_quants import check_quants
+from quantize.verify_texts import Chain, scored_texts
 
 CONFIG = VerifyConfig(num_prompts=2, scored_tokens=48, server=False)
 
@@ -30,6 +32,7 @@ def chain(tiny_merged, tiny_run, tiny_model):
         reference=tiny_merged / "f16.gguf",
         quants=(tiny_merged / "q8_0.gguf",),
         base=tiny_model,
+        tuned=tiny_run,
         adapter=read_adapter(tiny_run / "adapter"),
         conversations=tuple(read_examples(tiny_run / "heldout.jsonl")),
     )
@@ -98,6 +101,47 @@ def test_a_swapped_eos_in_one_type_is_caught(chain, tmp_path):
     hop, _, detail = failure(changed(chain, tmp_path, edit, which="quant"))
     assert hop == "f16.gguf -> q8_0.gguf"
     assert detail == "tokenizer.ggml.eos_token_id: 2 became 1"
+
+
+def wrong_template(raw, header):
+    start, end = header.spans["tokenizer.chat_template"]
+    raw[start:end] = raw[start:end].replace(b"assistant", b"assistent")
+
+
+def doubled_bos(raw, header):
+    _, end = header.spans["tokenizer.ggml.add_bos_token"]
+    raw[end - 1] = 1
+
+
+@pytest.mark.parametrize(
+    ("edit", "key"),
+    [
+        (wrong_template, "tokenizer.chat_template"),
+        (doubled_bos, "tokenizer.ggml.add_bos_token"),
+        (set_value("llama.rope.freq_base", "<f", 50.0), "llama.rope.freq_base"),
+    ],
+    ids=["wrong template", "doubled BOS", "wrong rope base"],
+)
+def test_metadata_changed_in_one_type_is_caught(chain, tmp_path, edit, key):
+    other = changed(chain, tmp_path, edit, which="quant").quants[0]
+    check = compare_metadata(read_header(chain.reference), read_header(other))
+    assert not check.passed
+    assert check.hop == "f16.gguf -> q8_0.gguf"
+    assert check.detail.startswith(f"{key}: ")
+
+
+def test_a_file_of_the_base_alone_is_caught_on_either_hop(chain, base_gguf, tmp_path):
+    fields = {name: getattr(chain, name) for name in chain.__struct_fields__}
+    alone = Chain(**fields | {"reference": base_gguf, "quants": (), "base": None})
+    hop, name, _ = failure(alone)
+    assert (hop, name) == ("merged -> base.gguf", "logits")
+    small = tmp_path / "q8_0.gguf"
+    quantize_file(base_gguf, small, TypeChoice(quant_type=table()["q8_0"]))
+    texts = scored_texts(chain, CONFIG)
+    (check,) = [
+        c for c in check_quants(chain.reference, (small,), texts, 512, Steps()) if not c.passed
+    ]
+    assert (check.hop, check.name) == ("f16.gguf -> q8_0.gguf", "logits")
 
 
 def test_a_wrong_rope_base_is_caught(chain, tmp_path):
@@ -182,7 +226,8 @@ def test_a_tokenizer_that_splits_otherwise_is_caught(chain, tmp_path):
     tokenizer = json.loads((merged / "tokenizer.json").read_text())
     tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:200]
     (merged / "tokenizer.json").write_text(json.dumps(tokenizer))
-    fields = {name: getattr(chain, name) for name in chain.__struct_fields__} | {"merged": merged}
+    fields = {name: getattr(chain, name) for name in chain.__struct_fields__}
+    fields |= {"merged": merged, "tuned": None}
     hop, name, detail = failure(Chain(**fields))
     assert (hop, name) == ("merged -> f16.gguf", "prompts and token ids")
     assert "in the tokenizer and" in detail

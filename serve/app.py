@@ -18,6 +18,7 @@ from serve.api import (
     anthropic,
     chat,
     completions,
+    debug,
     embeddings,
     fim,
     models,
@@ -87,9 +88,10 @@ def create_app(engine: Engine, settings: Settings, api_keys: Sequence[str] = ())
 
 def create_app_of(house: House, settings: Settings, api_keys: Sequence[str] = ()) -> Litestar:
     """Return the application; without `api_keys` everyone who reaches it may ask."""
+    routes = [*ROUTES, debug.cache] if settings.api.debug_cache else ROUTES
     kept = ResponseStore(settings.api.stored_responses, settings.api.stored_response_bytes)
     return Litestar(
-        ROUTES,
+        routes,
         state=State({"house": house, "responses": kept, "log_error": log_error}),
         middleware=[DefineMiddleware(Leases, house=house), *checks(settings, api_keys)],
         cors_config=cors(settings),

@@ -162,12 +162,20 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     `normalise_nonces`: take the `cch=` value that Claude Code draws anew for each call, at the
     very start of its prompt, for a constant one; as sent it would defeat the prefix cache.
 
+    `keep_ids`: a conversation that comes back begins with the ids that were generated, where its
+    text is the same; tokenized anew, it may be read in other tokens, and from the beginning.
+
+    `debug_cache`: GET /debug/cache says of the last prompts how much was read before, which token
+    differed first, and why. It keeps those prompts in memory.
+
     `stored_responses` and `stored_response_bytes` bound what the Responses dialect keeps in memory
     for `previous_response_id`, each API key's own; with 0 nothing is stored. An agent at work goes
     on from the last one only.
     """
 
     normalise_nonces: bool = True
+    keep_ids: bool = True
+    debug_cache: bool = False
     stored_responses: int = 256
     stored_response_bytes: int = 64 * 2**20
 

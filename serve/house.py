@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from serve.api.cache_log import CacheLog
 from serve.api.gaps import Gaps
 from serve.api.sampling import defaults
 from serve.api.served import House, Served
@@ -17,6 +18,7 @@ from serve.artifacts import measurements
 from serve.catalogue import Catalogue, ModelSpec
 from serve.chat.capabilities import probe
 from serve.chat.template import ChatTemplate, from_metadata
+from serve.chat.transcripts import Transcripts
 from serve.engine.embedding import EmbeddingEngine
 from serve.engine.errors import ContextTooLargeError
 from serve.engine.sizing import header_of, size
@@ -114,6 +116,8 @@ def serve_model(engine: AnyEngine | NotLoaded, settings: Settings, spec: ModelSp
         settings=settings,
         measurements=measurements(Path(info.path)),
         gaps=Gaps(cast("Engine", engine), settings.fim),
+        cache_log=CacheLog(cast("Engine", engine)) if settings.api.debug_cache else None,
+        transcripts=Transcripts(cast("Engine", engine)) if settings.api.keep_ids else None,
         adapters=spec.adapters,
         adapter_scales=[0.0] * len(spec.adapters),
     )

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from serve.api.adapters import LoraChoice
     from serve.api.served import Served
     from serve.engine.engine import Generation
-    from serve.engine.request import GenerationRequest
+    from serve.engine.request import AdapterMix, GenerationRequest
+    from serve.engine.sequence import Sequence as Running
 
 _PENDING_EVENTS = 32
 
@@ -63,14 +64,31 @@ def submit(
     lora: list[LoraChoice] | None = None,
 ) -> list[Generation]:
     """Submit all or none, each in the scope of the key it came with, with its adapters."""
-    own = partial(replace, cache_scope=CACHE_SCOPE.get(), adapters=mix_of(served, lora))
+    scope, mix = CACHE_SCOPE.get(), mix_of(served, lora)
+    own = [replace(each, cache_scope=scope, adapters=mix) for each in requests]
+    if served.cache_log is not None:
+        for each in own:
+            served.cache_log.look_up(each.prompt_token_ids, scope, mix, each.request_id)
     generations: list[Generation] = []
     try:
-        generations.extend(served.engine.submit(own(each)) for each in requests)
+        generations.extend(served.engine.submit(each) for each in own)
     except BaseException:
         cancel(generations)
         raise
+    for generation in generations:
+        generation.on_finished = partial(_remember, served, scope, mix)
     return generations
+
+
+def _remember(served: Served, scope: str, mix: AdapterMix, sequence: Running) -> None:
+    """Note a whole answer where the next turn of its conversation will look."""
+    num_prompt = sequence.num_prompt_tokens
+    if served.transcripts is not None:
+        served.transcripts.note(
+            sequence.token_ids[:num_prompt], sequence.token_ids[num_prompt:], scope
+        )
+    if served.cache_log is not None:
+        served.cache_log.note(sequence.token_ids, scope, mix)
 
 
 def cancel(generations: Iterable[Answer]) -> None:

@@ -8,7 +8,7 @@ from litestar.params import FromQuery
 
 from serve.api.metrics import render
 from serve.api.models import Provenance, provenance
-from serve.api.served import Served, find, house_of, serving
+from serve.api.served import in_memory, serving
 from serve.chat.capabilities import Capabilities
 from serve.engine.request import SamplingParams
 from serve.engine.tuning import Tuning
@@ -102,7 +102,7 @@ async def slots(
     request: Request[Any, Any, Any], model: FromQuery[str | None] = None
 ) -> list[SlotState]:
     """Describe every seat of a loaded model; no prompt text is shown."""
-    served = _in_memory(request, model)
+    served = in_memory(request, model)
     if served is None:
         return []
     engine = served.engine
@@ -124,16 +124,7 @@ async def slots(
 @get("/metrics", media_type=MediaType.TEXT)
 async def metrics(request: Request[Any, Any, Any], model: FromQuery[str | None] = None) -> str:
     """Render a loaded model's counters for Prometheus; without one there are none."""
-    served = _in_memory(request, model)
+    served = in_memory(request, model)
     if served is None:
         return ""
     return render(served.engine.stats(), served.engine.model_info.tuning)
-
-
-def _in_memory(request: Request[Any, Any, Any], name: str | None) -> Served | None:
-    """Return the model named, else the default, else the one used last; asking loads none."""
-    house = house_of(request)
-    served = house.residents.peek(find(house, name).spec.name)
-    if served is None and not name:
-        served = next((each.value for each in house.residents.loaded()), None)
-    return None if served is None or served.is_embedding else served

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import msgspec
 
+from serve.api.access import CACHE_SCOPE
 from serve.api.errors import InvalidRequestError, ModelNotFoundError
 from serve.chat.errors import NoTemplateError
 from serve.chat.fim import FimTokens, fim_tokens
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from litestar import Request
     from litestar.types import ASGIApp, Receive, Scope, Send
 
+    from serve.api.cache_log import CacheLog
     from serve.api.gaps import Gaps
     from serve.catalogue import Catalogue, Found, ModelSpec
     from serve.chat.capabilities import Capabilities
     from serve.chat.template import ChatTemplate
+    from serve.chat.transcripts import Transcripts
     from serve.config import Settings
     from serve.engine.config import AdapterConfig
     from serve.engine.embedding import EmbeddingEngine
@@ -43,9 +46,11 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     """One model, ready to answer. `created` is in seconds since 1970.
 
     `embedder` is the engine again where it makes vectors, which `is_embedding` says beforehand.
-    `adapter_scales`, one for each of `adapters`, hold for requests that choose none and are the one
-    thing here that changes. `named_mix` is set when the request named an adapter instead of the
-    model; `model_id` is then the adapter's name.
+    `transcripts` is None where ids are made from text anew each time, `cache_log` where nobody
+    looks at it. `adapter_scales`, one for each of `adapters`, hold for requests that choose none
+    and are the one thing here that changes.
+    `named_mix` is set when the request named an adapter instead of the model; `model_id` is then
+    the adapter's name.
     """
 
     engine: Engine
@@ -57,6 +62,8 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     settings: Settings
     measurements: list[dict[str, Any]]
     gaps: Gaps
+    transcripts: Transcripts | None = None
+    cache_log: CacheLog | None = None
     embedder: EmbeddingEngine | None = None
     is_embedding: bool = False
     adapters: tuple[AdapterConfig, ...] = ()
@@ -87,10 +94,15 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
         return self.template
 
     def tokenize_rendered(self, text: str) -> list[int]:
-        """Tokenize text that may spell out special tokens, with exactly one BOS if one is due."""
+        """Tokenize text that may spell out special tokens, with exactly one BOS if one is due.
+
+        A conversation that was answered before begins with the ids it had then.
+        """
         bos = self.engine.model_info.bos_token
         has_bos = bool(bos) and text.startswith(bos)
-        return self.engine.tokenize(text, add_special=not has_bos, parse_special=True)
+        if self.transcripts is None:
+            return self.engine.tokenize(text, add_special=not has_bos, parse_special=True)
+        return self.transcripts.tokenize(text, CACHE_SCOPE.get(), add_special=not has_bos)
 
     def tokenize_plain(self, text: str) -> list[int]:
         """Tokenize text of which nothing is special: source code around a cursor."""
@@ -211,3 +223,12 @@ async def off_loop(size_chars: int, work: Callable[[], T]) -> T:
     if size_chars < OFF_LOOP_CHARS:
         return work()
     return await asyncio.to_thread(work)
+
+
+def in_memory(request: Request[Any, Any, Any], name: str | None) -> Served | None:
+    """Return the model named, else the default, else the one used last; asking loads none."""
+    house = house_of(request)
+    served = house.residents.peek(find(house, name).spec.name)
+    if served is None and not name:
+        served = next((each.value for each in house.residents.loaded()), None)
+    return None if served is None or served.is_embedding else served

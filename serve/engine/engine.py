@@ -155,6 +155,12 @@ class Engine:
         self._check_token_ids((token_id,))
         return self._vocabulary.token_bytes(token_id)
 
+    def is_control(self, token_id: int) -> bool:
+        """Say whether a token is a mark and no text. Raises: InvalidSamplingError."""
+        self._check_open()
+        self._check_token_ids((token_id,))
+        return not self._vocabulary.text_bytes(token_id)
+
     def prepare(self, constraint: Constraint) -> None:
         """Compile a constraint, so that `submit` need not; takes milliseconds, up to some 100.
 

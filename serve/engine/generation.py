@@ -22,7 +22,10 @@ class Generation:
     """An async iterator of events: text deltas, then exactly one `Finished`.
 
     Read it from the event loop it was made for. Nothing of it is lost when a read is cancelled.
+    `on_finished` is called when its reader has it all.
     """
+
+    on_finished: Callable[[Sequence], None] | None = None
 
     def __init__(
         self,
@@ -60,6 +63,8 @@ class Generation:
             self._num_taken += 1
             if isinstance(event, Finished):
                 self._is_over = True
+                if self.on_finished is not None:
+                    self.on_finished(self.sequence)
                 return event
             if not self.sequence.is_cancelled:
                 return event

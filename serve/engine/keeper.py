@@ -56,6 +56,24 @@ class Keeper:
         if settled is not None:
             self.cache.write_out(settled)
 
+    def audit(self) -> None:
+        """Compare the books with the cells, while nothing runs; what disagrees is forgotten."""
+        for slot in self._slots.slots:
+            num_cells, num_held = self._model.end_position(slot.seq_id), len(slot.held_token_ids)
+            if slot.sequence is None and num_cells != num_held:
+                logger.warning(
+                    "seat %d has %d cells for %d tokens; they are forgotten",
+                    slot.seq_id,
+                    num_cells,
+                    num_held,
+                )
+                slot.held_token_ids = []
+                self._model.trim(slot.seq_id, 0)
+        wrong = self.cache.what_is_wrong()
+        if wrong is not None:
+            logger.warning("the prefix cache is emptied: %s", wrong)
+            self.cache.purge()
+
     def _next_to_store(self) -> Slot | None:
         return self._slots.next_to_store() if self.cache.is_on else None
 

@@ -199,11 +199,16 @@ class PrefixCache:
         if self.disk is not None:
             self.disk.purge()
 
-    def check_integrity(self) -> None:
-        """Check the books; for tests and when idle."""
-        assert self.num_bytes == sum(prefix.num_bytes for prefix in self.prefixes)
-        assert self.num_bytes <= self.capacity_bytes
-        assert len({(p.scope, tuple(p.token_ids)) for p in self.prefixes}) == len(self.prefixes)
+    def what_is_wrong(self) -> str | None:
+        """Check the books; None when they are right."""
+        num_bytes = sum(prefix.num_bytes for prefix in self.prefixes)
+        if num_bytes != self.num_bytes:
+            return f"it counts {self.num_bytes} bytes and holds {num_bytes}"
+        if num_bytes > self.capacity_bytes:
+            return f"it holds {num_bytes} bytes of at most {self.capacity_bytes}"
+        if len({(each.scope, *each.token_ids) for each in self.prefixes}) < len(self.prefixes):
+            return "it holds a prefix twice"
+        return None
 
 
 def covers(held: list[int], token_ids: list[int], *, can_trim: bool) -> bool:

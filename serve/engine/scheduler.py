@@ -10,6 +10,9 @@ aging     A sequence that was given no rows for `aging_seconds` counts as one cl
 urgency   While a FIM sequence decodes its first tokens, lower prefills wait (until they age):
           the editor shows the completion when it is whole.
 
+Who begins as a running one does that is still being read, and does not go before it, waits for
+what they share: `n` copies of a prompt are read once.
+
 All rows of a step are computed with the same adapters; `turns` says with which.
 """
 
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
     from serve.engine.slots import Held, Seating, SlotTable
 
 
+WAITED_FOR_TOKENS = 8  # fewer are read sooner than someone else's chunk ends
 MAX_FORCED_ROWS = 32  # in one step: more would hold the other streams up
 
 
@@ -103,10 +107,25 @@ class Scheduler:
                 break
             if sequence.priority is not Priority.FIM and self._general_seats_taken():
                 continue
+            if self._is_read_by_another(sequence):
+                continue
             seatings.append(self._seat(sequence, now))
             if seatings[-1].stored is not None:
                 break
         return tuple(seatings)
+
+    def _is_read_by_another(self, sequence: Sequence) -> bool:
+        """Say whether one that goes first is reading the same beginning, which can be shared then.
+
+        The class counts as it was submitted: with age, one that waits would overtake its leader.
+        """
+        return self.slots.can_trim and any(
+            each.status is Status.PREFILL
+            and (each.priority, each.number) < (sequence.priority, sequence.number)
+            and each.request.cache_scope == sequence.request.cache_scope
+            and sequence.num_shared_with(each) >= each.num_computed + WAITED_FOR_TOKENS
+            for each in self.running
+        )
 
     def _seat(self, sequence: Sequence, now: float) -> Seating:
         self.waiting.remove(sequence)

@@ -10,6 +10,7 @@ import itertools
 
 from serve.engine.prefix_cache import Tier
 from serve.engine.request import FinishReason, GenerationRequest, Priority
+from serve.engine.slots import common_prefix_length
 
 _numbers = itertools.count()
 
@@ -83,6 +84,11 @@ class Sequence:
     def num_to_read(self) -> int:
         """Count the tokens whose cells do not exist yet."""
         return len(self.token_ids) - self.num_computed
+
+    def num_shared_with(self, other: Sequence) -> int:
+        """Count the leading tokens of both; the last of this one is always read, for its logits."""
+        shared = common_prefix_length(self.token_ids, other.token_ids)
+        return min(shared, len(self.token_ids) - 1)
 
     @property
     def is_urgent(self) -> bool:

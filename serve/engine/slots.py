@@ -88,7 +88,7 @@ class SlotTable:
         self, n_slots: int, *, can_trim: bool = True, can_trim_restored: bool = True
     ) -> None:
         self.slots = [Slot(seq_id) for seq_id in range(n_slots)]
-        self._can_trim = can_trim
+        self.can_trim = can_trim
         self._can_trim_restored = can_trim and can_trim_restored
         self._releases = itertools.count(1)
 
@@ -128,7 +128,7 @@ class SlotTable:
             return Seating(sequence, oldest.seq_id, stored.num_tokens, stored=stored, lost=lost)
         if self._may_take_over(home, shared[home.seq_id], shared[best]):
             return Seating(sequence, home.seq_id, shared[home.seq_id])
-        if not self._can_trim or not shared[best]:
+        if not self.can_trim or not shared[best]:
             return Seating(sequence, oldest.seq_id, 0, lost=_lost(oldest, 0))
         if oldest.seq_id == best:
             return Seating(sequence, best, shared[best], lost=_lost(oldest, shared[best]))
@@ -145,7 +145,7 @@ class SlotTable:
             return 0
         held = slot.token_ids()
         count = min(common_prefix_length(held, sequence.token_ids), len(sequence.token_ids) - 1)
-        if self._can_trim:
+        if self.can_trim:
             return count if count >= slot.floor else 0
         return count if slot.sequence is None and count == len(held) else 0
 

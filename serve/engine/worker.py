@@ -126,6 +126,8 @@ class Worker:
         self._compute_chunk(plan)
         self._outbox.flush()
         self._keeper.tidy(self._clock())
+        if not self.scheduler.has_work:
+            self._keeper.audit()
         inside = self.counters.decode_seconds - decoding
         self.counters.count_step(inside, self._clock() - began - inside)
 

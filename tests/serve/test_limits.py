@@ -72,6 +72,7 @@ def soaked(smollm2_gguf):
         slots=3,
         queue_limit=3,
         cache_memory_bytes=32 * 2**20,
+        event_queue_limit=16,
     )
     engine = Engine.load(config)
     app = create_app(engine, Settings())
@@ -81,6 +82,7 @@ def soaked(smollm2_gguf):
         )
     )
     sock = socket.create_server(("127.0.0.1", 0), backlog=256)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # else the system takes megabytes
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
     thread.start()
     started = Soaked(engine, sock.getsockname()[1])
@@ -103,6 +105,20 @@ def test_a_full_queue_refuses_with_a_time_to_come_back_and_fails_nobody_else(soa
     answered = [answer for answer in answers if answer.startswith(b"HTTP/1.1 200")]
     assert (len(answered), len(refused)) == (num_places, 2)
     assert all(b"\r\nretry-after: " in answer.lower() for answer in refused)
+    soaked.check_nothing_is_left()
+
+
+def test_a_reader_that_stalls_is_cut_off_and_holds_nobody_up(soaked):
+    """Its socket takes a few kB of events; then those of the engine pile up to their limit."""
+    with contextlib.closing(
+        soaked.send(prompt="x", max_tokens=900, ignore_eos=True, stream=True, logprobs=5)
+    ):
+        soaked.until(lambda stats: "decode" in _states(stats))
+        other = soaked.http.post("/v1/completions", json={"prompt": "y", "max_tokens": 8})
+        assert other.json()["usage"]["completion_tokens"] == 8
+        stats = soaked.until(lambda stats: not stats.num_running)
+        assert stats.requests_finished.get("cancelled", 0) >= 1
+        assert stats.completion_tokens < 900
     soaked.check_nothing_is_left()
 
 

@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 
 from serve.app import create_app
-from serve.config import Settings
+from serve.config import ApiSettings, Settings
 
 pytestmark = pytest.mark.weights
 
@@ -32,7 +32,7 @@ def real(smollm2_gguf):
     from serve.engine.engine import Engine, EngineConfig
 
     engine = Engine.load(EngineConfig(model=str(smollm2_gguf), context_length=2048, slots=2))
-    app = create_app(engine, Settings())
+    app = create_app(engine, Settings(api=ApiSettings(debug_cache=True)))
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, ws="none"))
     sock = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
@@ -165,3 +165,28 @@ def test_eight_clients_at_once_all_get_their_answers(real):
         thread.join(60)
     assert len(answers) == 8
     assert all(answers.values())
+
+
+def test_a_conversation_that_comes_back_is_read_from_where_it_ended(real):
+    """At this temperature the model writes words in pieces that no tokenizer would choose."""
+    question = {"role": "user", "content": "Write twenty strange words, quickly."}
+    answer = greedy(real, messages=[question], temperature=3.0, top_p=1, seed=5, max_tokens=60)
+    text = answer.choices[0].message.content
+    token_ids = real.http.post("/tokenize", json={"content": text}).json()["tokens"]
+    assert len(token_ids) != answer.usage.completion_tokens  # so the text alone would not do
+    history = [question, {"role": "assistant", "content": text}, {"role": "user", "content": "On."}]
+    again = greedy(real, messages=history, max_tokens=2)
+    num_before = answer.usage.prompt_tokens + answer.usage.completion_tokens
+    assert again.usage.prompt_tokens_details.cached_tokens >= num_before - 1
+    lookup = real.http.get("/debug/cache").json()["prompts"][0]
+    assert lookup["num_ready"] >= num_before - 1
+    assert lookup["num_prompt_tokens"] == again.usage.prompt_tokens
+
+
+def test_copies_of_a_prompt_are_read_once(real):
+    num_read = real.engine.stats().prefill_rows
+    messages = [{"role": "user", "content": "Count the letters of these words: " + "ox " * 300}]
+    answer = greedy(real, messages=messages, n=3, max_tokens=2)
+    assert len(answer.choices) == 3
+    num_read = real.engine.stats().prefill_rows - num_read
+    assert answer.usage.prompt_tokens <= num_read < answer.usage.prompt_tokens + 32

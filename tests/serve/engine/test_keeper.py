@@ -78,7 +78,7 @@ def act(harness, action):
 def step(harness):
     harness.step()
     harness.check_seats()
-    harness.cache.check_integrity()
+    assert harness.cache.what_is_wrong() is None
 
 
 def rest_long_enough(harness):
@@ -355,3 +355,28 @@ def test_saved_bytes_are_those_of_the_held_tokens(make_harness):
     rest_long_enough(harness)
     (prefix,) = harness.cache.prefixes
     assert prefix.state.view(np.uint16)[::4].tolist() == prefix.token_ids
+
+
+def test_books_that_disagree_with_the_cells_are_forgotten_when_idle(make_harness, caplog):
+    harness = make_harness(cache_bytes=PLENTY)
+    harness.submit(TEXT, max_tokens=1)
+    harness.run()
+    [seat] = [slot for slot in harness.slots.slots if slot.is_idle]
+    harness.model.cells[seat.seq_id].pop()
+    harness.step()
+    assert not seat.is_idle
+    assert harness.model.end_position(seat.seq_id) == 0
+    assert "cells for" in caplog.text
+
+
+def test_a_cache_that_miscounts_is_emptied_when_idle(make_harness, caplog):
+    harness = make_harness(cache_bytes=PLENTY)
+    harness.submit(TEXT, max_tokens=1)
+    harness.run()
+    harness.step(10.0)
+    assert harness.cache.prefixes
+    harness.cache.num_bytes += 1
+    harness.step()
+    assert not harness.cache.prefixes
+    assert harness.cache.what_is_wrong() is None
+    assert "the prefix cache is emptied" in caplog.text

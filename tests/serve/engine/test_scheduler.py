@@ -24,13 +24,10 @@ def make_scheduler(*, num_general=4, n_slots=5, n_cells=10_000, max_rows=64):
     return Scheduler(SlotTable(n_slots), costs, limits)
 
 
-def add(scheduler, num_tokens=200, priority=Priority.INTERACTIVE, now=0.0, max_tokens=None):
+def add(scheduler, num_tokens=200, *, now=0.0, beginning=(), **asked):
     first = add.next_token = getattr(add, "next_token", 0) + 1000
-    request = GenerationRequest(
-        prompt_token_ids=list(range(first, first + num_tokens)),
-        priority=priority,
-        max_tokens=max_tokens,
-    )
+    prompt = [*beginning, *range(first, first + num_tokens)]
+    request = GenerationRequest(prompt_token_ids=prompt, **asked)
     sequence = Sequence(request, context_length=1000, now=now)
     scheduler.add(sequence)
     return sequence
@@ -68,6 +65,44 @@ def test_classes_go_first_and_arrival_decides_within_one():
             if sequence.status is Status.DECODE:
                 scheduler.finish(sequence, FinishReason.LENGTH, 0.0)
     assert order == [fim, *chats, background]
+
+
+def test_a_prompt_that_is_being_read_is_waited_for_and_shared():
+    scheduler = make_scheduler()
+    leader = add(scheduler, 200)
+    copies = [add(scheduler, 4, beginning=leader.token_ids) for _ in range(2)]
+    num_rows = 0
+    for number in range(40):
+        plan = step(scheduler, 0.1 * number)
+        num_rows += sum(span.stop - span.start for span in plan.prefill)
+    assert [copy.num_cached_tokens for copy in copies] == [200, 200]
+    assert num_rows == 208
+    assert scheduler.num_preemptions == 0
+
+
+def test_nobody_waits_for_what_a_lower_class_another_scope_or_a_few_tokens_would_share():
+    scheduler = make_scheduler()
+    leader = add(scheduler, 900, priority=Priority.BACKGROUND)
+    step(scheduler, 0.0)
+    others = [
+        add(scheduler, 4, priority=Priority.FIM, beginning=leader.token_ids),
+        add(scheduler, 4, beginning=leader.token_ids, cache_scope="another key"),
+        add(scheduler, 300, beginning=leader.token_ids[: leader.num_computed + 7]),
+    ]
+    scheduler.plan(0.1)
+    assert all(each.is_seated for each in others)
+
+
+def test_who_waits_for_a_leader_goes_on_alone_when_it_ends():
+    scheduler = make_scheduler()
+    leader = add(scheduler, 900)
+    follower = add(scheduler, 4, beginning=leader.token_ids)
+    step(scheduler, 0.0)
+    assert not follower.is_seated
+    scheduler.finish(leader, FinishReason.CANCELLED, 0.1)
+    step(scheduler, 0.1)
+    assert follower.is_seated
+    assert follower.num_cached_tokens == leader.num_computed
 
 
 def test_running_sequences_decode_in_every_step_of_another_prefill():

@@ -34,6 +34,8 @@ examples:
       training speed on this GPU, beside plain TRL and PEFT
   python -m finetune evaluate RUN --suite humaneval --data DIR
       answers before and after, and how many are right, parse and stop
+  python -m finetune report RUN
+      curves, answers, data and figures as one HTML file
 """
 
 
@@ -113,6 +115,10 @@ def _dispatch(given: list[str], result: TextIO) -> Path | None:
 
         print(evaluate(given[1:]), file=result)
         return None
+    if given[:1] == ["report"]:
+        from finetune.html_report.command import write_html
+
+        return write_html(given[1:])
     if given[:1] == ["data"]:
         from finetune.data.command import build_parser as data_parser
         from finetune.data.command import show_data

@@ -24,7 +24,7 @@ from finetune.fingerprint import sha256_json
 from finetune.home import runs_root
 from finetune.model import load_model
 from finetune.model_card import model_card
-from finetune.plan import describe_plan
+from finetune.plan import cpu_tokens_per_second, describe_plan, planned_tokens
 from finetune.report import write_report
 from finetune.run import SCHEMA_VERSION, STAGE, Run, create_run, same_runs, utc_now
 from finetune.template import choose_template, template_sha256
@@ -168,9 +168,11 @@ def _prepare(job: Job) -> tuple[BaseModel, Any, Prepared]:
 def _execute(job: Job, run: Run, material: Material) -> Path:
     _say(f"run: {run.path}")
     base, tokenizer, prepared = material.base, material.tokenizer, material.prepared
-    _say(describe_plan(job.config, base, prepared, base_model.count_parameters(base.weights)))
+    num_parameters = base_model.count_parameters(base.weights)
+    _say(describe_plan(job.config, base, prepared, num_parameters))
     _say(f"{'gate:':<10}{describe(job.gate)}")
     if processes.is_main():
+        _log_estimate(job, run, prepared, num_parameters)
         run.log(
             "data_prepared", **prepared.figures(), train_tokens_per_epoch=prepared.train.num_tokens
         )
@@ -189,6 +191,14 @@ def _execute(job: Job, run: Run, material: Material) -> Path:
         _finish(job, run, base, prepared, outcome)
     processes.wait_for_all()
     return run.path
+
+
+def _log_estimate(job: Job, run: Run, prepared: Prepared, num_parameters: int) -> None:
+    """Keep the estimate for a CPU, so that the report can say whether it came true."""
+    rate = cpu_tokens_per_second(num_parameters)
+    if rate is not None:
+        seconds = planned_tokens(job.config, prepared) / rate
+        run.log("estimated", train_seconds=seconds, tokens_per_second=rate)
 
 
 def _finish(job: Job, run: Run, base: BaseModel, prepared: Prepared, outcome: Outcome) -> None:

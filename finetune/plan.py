@@ -51,9 +51,15 @@ def describe_plan(config: Config, base: BaseModel, prepared: Prepared, num_param
     return "\n".join(f"{name + ':':<10}{text}" for name, text in lines.items())
 
 
-def _estimate(tokens: int, num_parameters: int) -> str:
+def cpu_tokens_per_second(num_parameters: int) -> float | None:
+    """Return the speed to expect of this CPU; None where a GPU will train, measured later."""
     if shutil.which("nvidia-smi"):
+        return None
+    return CPU_PARAMETER_TOKENS_PER_CORE_SECOND * (os.cpu_count() or 1) / num_parameters
+
+
+def _estimate(tokens: int, num_parameters: int) -> str:
+    rate = cpu_tokens_per_second(num_parameters)
+    if rate is None:
         return "none before the first steps on a GPU"
-    rate = CPU_PARAMETER_TOKENS_PER_CORE_SECOND * (os.cpu_count() or 1) / num_parameters
-    minutes = tokens / rate / 60
-    return f"about {minutes:.1f} minutes of training on this CPU ({rate:,.0f} tokens/s)"
+    return f"about {tokens / rate / 60:.1f} minutes of training on this CPU ({rate:,.0f} tokens/s)"

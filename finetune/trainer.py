@@ -176,6 +176,7 @@ def _train(task: Task, decision: Decision) -> tuple[Schedule, Observer]:
     pad_id = task.tokenizer.pad_token_id or 0
     encoded, settings, run = task.prepared.train.encoded, task.settings, task.run
     schedule = make_schedule(encoded, settings, decision.shape, pad_id=pad_id)
+    _log_estimate(run, decision, schedule)
     checkpoint = newest_checkpoint(run.path)
     trainer = make_trainer(task, decision, schedule)
     with StopWish() as wish, Progress(schedule.num_steps, shown=is_main()) as progress:
@@ -193,6 +194,14 @@ def _train(task: Task, decision: Decision) -> tuple[Schedule, Observer]:
             signal_number=wish.signal_number,
         )
     return schedule, observer
+
+
+def _log_estimate(run: Run, decision: Decision, schedule: Schedule) -> None:
+    """Keep the time that the measured rows let expect, so that it can be checked afterwards."""
+    if decision.costs is not None and is_main():
+        rate = decision.costs.tokens_per_second * num_processes()
+        seconds = schedule.tokens_until(schedule.num_steps) / rate
+        run.log("estimated", train_seconds=seconds, tokens_per_second=rate)
 
 
 def make_trainer(task: Task, decision: Decision, schedule: Schedule) -> Any:

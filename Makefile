@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help train quantize serve test test-models check format bench fuzz conformance clean distclean
+.PHONY: help train quantize serve test test-models check format bench fuzz soak conformance clean distclean
 
 # --- variables a user sets ------------------------------------------------------------------
 CONFIG ?=
@@ -13,6 +13,7 @@ MODEL ?=
 PORT ?=
 ARGS ?=
 EXAMPLES ?= 200
+MINUTES ?= 10
 PYTHON ?= python3
 TORCH ?= $(if $(shell nvidia-smi -L 2>/dev/null),gpu,cpu)
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -59,6 +60,7 @@ help:
 	@echo '  bench       every benchmark, beside the peers that are present; goes on where it was broken off'
 	@echo '              (MODEL=file.gguf, LLAMA_SERVER=program, LLAMA_CPP_PYTHON=interpreter, ARGS=...)'
 	@echo '  fuzz        many more requests made up from the published OpenAPI than `test` tries (EXAMPLES=200)'
+	@echo '  soak        a server under load with clients that go, for MINUTES=10; fails when memory or seats leak (MODEL=file.gguf)'
 	@echo '  conformance llama.cpp'"'"'s own server tests, run against this server (ARGS=test_basic.py)'
 	@echo '  clean       remove .venv and tool caches; keeps runs/, the llama.cpp archive and its wheel'
 	@echo '  distclean   clean, and the llama.cpp archive and wheel; keeps runs/'
@@ -105,6 +107,9 @@ bench: $(STAMPS)/serve $(STAMPS)/clients | runs
 
 fuzz: $(STAMPS)/serve $(STAMPS)/dev
 	EDGESMITH_FUZZ_EXAMPLES=$(EXAMPLES) $(PY) -m pytest -q tests/serve/api/test_openapi.py tests/serve/api/test_fuzz.py $(ARGS)
+
+soak: $(STAMPS)/serve $(STAMPS)/clients
+	$(PY) -m clients.bench.soak --model $(MODEL) --minutes $(MINUTES) $(ARGS)
 
 conformance: $(ALL_STAGES) test-models
 	$(PY) tests/serve/llama_server_suite/run.py --reasons $(ARGS)

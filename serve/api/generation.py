@@ -31,7 +31,10 @@ _PENDING_EVENTS = 32
 
 
 class Answer(Protocol):
-    """What is read: the engine's generation, or one that ends earlier."""
+    """What is read: the engine's generation, or one that ends earlier.
+
+    A read that is cancelled loses nothing.
+    """
 
     def __aiter__(self) -> AsyncIterator[Event]:
         """Return the events, `Finished` last."""
@@ -143,14 +146,40 @@ def completed(finished: Finished | None) -> Finished:
     return finished
 
 
-async def merged(
+def merged(
     generations: Sequence[Answer], *, ping_seconds: float
 ) -> AsyncGenerator[tuple[int, Event] | None, None]:
-    """Yield (index, event) as they come, and None whenever `ping_seconds` bring nothing.
+    """Return (index, event) as they come, and None whenever `ping_seconds` bring nothing.
 
-    Raises:
+    Raises, when it is read:
         GenerationFailedError: one of them failed; the others are stopped by the caller.
     """
+    if len(generations) == 1:
+        return _alone(generations[0], ping_seconds)
+    return _several(generations, ping_seconds)
+
+
+async def _alone(
+    answer: Answer, ping_seconds: float
+) -> AsyncGenerator[tuple[int, Event] | None, None]:
+    """Read one without a task and a queue between, which every token would pay for."""
+    reading = aiter(answer)
+    event: Event | None = None
+    while not isinstance(event, Finished):
+        try:
+            async with asyncio.timeout(ping_seconds):
+                event = await anext(reading)
+        except TimeoutError:
+            yield None
+            continue
+        if isinstance(event, Finished):
+            completed(event)
+        yield 0, event
+
+
+async def _several(
+    generations: Sequence[Answer], ping_seconds: float
+) -> AsyncGenerator[tuple[int, Event] | None, None]:
     queue: asyncio.Queue[tuple[int, Event | Exception]] = asyncio.Queue(_PENDING_EVENTS)
     pumps = [
         asyncio.create_task(_pump(index, generation, queue))

@@ -190,6 +190,16 @@ class FimSettings(Liberties, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     instruct: bool = False
 
 
+class ToolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How tools reach the model.
+
+    `generic`: put them into words where the chat template knows none. On, since agents send tools
+    with every request and show nothing but an error otherwise; off, such requests are a 400.
+    """
+
+    generic: bool = True
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole tree: one table of the TOML file each."""
 
@@ -202,6 +212,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     limits: LimitSettings = LimitSettings()
     api: ApiSettings = ApiSettings()
     fim: FimSettings = FimSettings()
+    tools: ToolSettings = ToolSettings()
 
 
 def load(path: Path | None = None, overrides: Iterable[str] = ()) -> Settings:

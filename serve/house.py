@@ -10,14 +10,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from msgspec.structs import replace
+
 from serve.api.cache_log import CacheLog
 from serve.api.gaps import Gaps
 from serve.api.sampling import defaults
 from serve.api.served import House, Served
 from serve.artifacts import measurements
 from serve.catalogue import Catalogue, ModelSpec
-from serve.chat.capabilities import probe
+from serve.chat.capabilities import Capabilities, probe
 from serve.chat.template import ChatTemplate, from_metadata
+from serve.chat.tools.in_words import TemplateInWords
 from serve.chat.transcripts import Transcripts
 from serve.engine.embedding import EmbeddingEngine
 from serve.engine.errors import ContextTooLargeError
@@ -103,13 +106,13 @@ def serve_model(engine: AnyEngine | NotLoaded, settings: Settings, spec: ModelSp
     Raises: ConfigError, TemplateError.
     """
     info = engine.model_info
-    template = _template(info, spec.template_file)
+    template, capabilities = _spoken(_template(info, spec.template_file), settings)
     return Served(
         engine=cast("Engine", engine),
         embedder=engine if isinstance(engine, EmbeddingEngine) else None,
         is_embedding=_pools(engine),
         template=template,
-        capabilities=probe(template) if template else None,
+        capabilities=capabilities,
         model_id=spec.name,
         created=int(time.time()),
         sampling=defaults(info.metadata, settings.sampling),
@@ -128,6 +131,19 @@ def _pools(engine: AnyEngine | NotLoaded) -> bool:
     if isinstance(engine, NotLoaded):
         return header_of(Path(engine.model_info.path)).pooling_type > 0
     return isinstance(engine, EmbeddingEngine)
+
+
+def _spoken(
+    template: ChatTemplate | None, settings: Settings
+) -> tuple[ChatTemplate | None, Capabilities | None]:
+    """Return the template, made to read tools where that was asked for, and what it can."""
+    if template is None:
+        return None, None
+    able = probe(template)
+    if able.supports_tools or not settings.tools.generic:
+        return template, able
+    in_words = TemplateInWords(template, has_system_role=able.supports_system_role)
+    return in_words, replace(probe(in_words), generic_tools=True)
 
 
 def _template(info: ModelInfo, template_file: str | None) -> ChatTemplate | None:

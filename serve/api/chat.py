@@ -107,6 +107,6 @@ def _refuse(served: Served, data: ChatRequest) -> None:
     if data.tools and data.tool_choice != "none" and not can_tools:
         raise InvalidRequestError(
             f"the chat template of {served.model_id} does not know tools; send the request "
-            "without them",
+            "without them, or serve with --set tools.generic=true",
             param="tools",
         )

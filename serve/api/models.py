@@ -120,6 +120,7 @@ def capabilities(served: Served) -> list[str]:
         "chat": served.template is not None,
         "fim": served.fim_tokens().complete,
         "tools": served.capabilities is not None and served.capabilities.supports_tools,
+        "generic_tools": served.capabilities is not None and served.capabilities.generic_tools,
     }
     return [name for name, can in able.items() if can]
 

@@ -237,7 +237,9 @@ def _refuse_chat(served: Served, data: OllamaChatRequest) -> None:
     _refuse_images(*(each.images for each in messages))
     check_tools(data.tools or [])
     if data.tools and not (served.capabilities and served.capabilities.supports_tools):
-        raise InvalidRequestError(f"{served.model_id} does not support tools")
+        raise InvalidRequestError(
+            f"{served.model_id} does not support tools; serve it with --set tools.generic=true"
+        )
 
 
 def _refuse_generate(data: OllamaGenerateRequest) -> None:

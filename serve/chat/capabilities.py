@@ -35,12 +35,17 @@ _CALL: dict[str, Any] = {
 
 
 class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What survives rendering."""
+    """What survives rendering.
+
+    `generic_tools`: the template knows no tools, and they are put into words for it; the model was
+    hardly trained on that.
+    """
 
     supports_system_role: bool
     supports_tools: bool
     supports_tool_calls: bool
     supports_thinking: bool
+    generic_tools: bool = False
 
 
 def probe(template: ChatTemplate) -> Capabilities:

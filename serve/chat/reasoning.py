@@ -40,7 +40,7 @@ FAMILIES = (
 @functools.lru_cache(maxsize=8)
 def marks_of(template: ChatTemplate) -> Marks | None:
     """Return the marks that the template spells out; None: the model does not think."""
-    source = f"{template.source}{template.tool_source or ''}"
+    source = template.markup
     return next((marks for marks in FAMILIES if marks.closing in source), None)
 
 

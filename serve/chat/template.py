@@ -49,9 +49,14 @@ class ChatTemplate:
     ) -> None:
         self.source = source
         self.tool_source = tool_source
-        self._special = {"bos_token": bos_token, "eos_token": eos_token}
+        self.special = {"bos_token": bos_token, "eos_token": eos_token}
         self._plain = _compile(source)
         self._for_tools = _compile(tool_source) if tool_source else self._plain
+
+    @property
+    def markup(self) -> str:
+        """Return the text in which the marks of the model's family are spelled out."""
+        return f"{self.source}{self.tool_source or ''}"
 
     def render(
         self,
@@ -67,7 +72,7 @@ class ChatTemplate:
             TemplateError: the template refused the messages or failed on them.
         """
         template = self._for_tools if tools else self._plain
-        known = {**self._special, **(variables or {})}
+        known = {**self.special, **(variables or {})}
         known |= {"messages": messages, "tools": tools or None, "documents": None}
         try:
             return template.render(known, add_generation_prompt=add_generation_prompt)

@@ -80,7 +80,7 @@ class Grammar(msgspec.Struct, frozen=True, kw_only=True):
 
 def family_of(template: ChatTemplate) -> Family:
     """Return the family whose mark the template spells out, else one that reads every form."""
-    source = f"{template.source}{template.tool_source or ''}"
+    source = template.markup
     for family in FAMILIES.values():
         if family.marks[0].opening in source:
             return family

@@ -67,7 +67,7 @@ def _object(schema: Any) -> dict[str, Any]:
 def layout_of(template: ChatTemplate) -> Layout:
     """Return the form that a template's family trains."""
     family = family_of(template)
-    source = f"{template.source}{template.tool_source or ''}"
+    source = template.markup
     if family is FAMILIES["hermes"]:
         style: Literal["tagged", "json"] = "tagged" if "<function=" in source else "json"
         return Layout(style=style, opening="<tool_call>", closing="</tool_call>")

@@ -1,6 +1,6 @@
 """SmolLM2 keeps to a form, whatever it would rather say; through the SDKs.
 
-The model was not trained on tools, so its template here is one that offers them in Hermes form.
+The model was not trained on tools and its template knows none: they are put into words for it.
 """
 
 import json
@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serve.app import create_app
-from serve.config import ModelSettings, Settings
+from serve.config import Settings
 
 pytestmark = pytest.mark.weights
 
@@ -51,12 +51,6 @@ TOOLS = [
     {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object"}}},
 ]
 WEATHER_ASK = [{"role": "user", "content": "What is the weather in Paris?"}]
-HERMES = (
-    "{% if tools %}<|im_start|>system\nCall tools as <tool_call>{...}</tool_call>. Tools:\n"
-    "{{ tools | tojson }}<|im_end|>\n{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n"
-    "{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 class RealServer:
@@ -71,13 +65,11 @@ class RealServer:
 
 
 @pytest.fixture(scope="module")
-def real(smollm2_gguf, tmp_path_factory):
+def real(smollm2_gguf):
     from serve.engine.engine import Engine, EngineConfig
 
-    template = tmp_path_factory.mktemp("template") / "hermes.jinja"
-    template.write_text(HERMES)
     engine = Engine.load(EngineConfig(model=str(smollm2_gguf), context_length=2048, slots=4))
-    app = create_app(engine, Settings(model=ModelSettings(template_file=str(template))))
+    app = create_app(engine, Settings())
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, ws="none"))
     sock = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})

@@ -267,12 +267,6 @@ def test_what_looks_like_a_call_is_content_when_no_tool_was_offered(live):
     assert "tool_calls" not in message
 
 
-def test_tools_are_refused_where_the_template_has_none(serving):
-    live = serving(metadata={"tokenizer.chat_template": "{{ messages[0].content }}"})
-    tools = [{"type": "function", "function": {"name": "add"}}]
-    assert "tools" in refusal(post(live, "/api/chat", CHAT, tools=tools))
-
-
 def test_logprobs_come_with_the_pieces(live):
     first, *_, last = lines(post(live, "/api/chat", CHAT, logprobs=True, top_logprobs=2))
     [entry] = first["logprobs"]

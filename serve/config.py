@@ -154,6 +154,9 @@ class LimitSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     choices: int = 8  # `n`
     logit_bias: int = 1024
     top_logprobs: int = 20  # OpenAI's own bound
+    # Values of one request's echoed prompts: tokens times one more than their alternatives; some
+    # 300 bytes each until they are sent.
+    prompt_logprobs: int = 262_144
 
 
 class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

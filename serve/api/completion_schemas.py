@@ -32,11 +32,14 @@ class CompletionRequest(Predicted, kw_only=True):
 
 
 class CompletionLogprobs(msgspec.Struct, frozen=True, kw_only=True):
-    """Parallel lists, one entry a token; offsets are characters into `text`."""
+    """Parallel lists, one entry a token; offsets are characters into `text`.
+
+    The first token of an echoed prompt has null for both, since nothing stands before it.
+    """
 
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
 
 

@@ -1,9 +1,6 @@
 """POST /v1/completions: OpenAI's text dialect, fill-in-the-middle included (`suffix`)."""
 
-import secrets
-import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -11,37 +8,24 @@ import msgspec
 from litestar import Request, Response, post
 from litestar.params import JSONBody
 
-from serve.api import asked, logprobs
+from serve.api import asked
 from serve.api.access import request_id
-from serve.api.completion_schemas import Completion, CompletionChoice, CompletionRequest
+from serve.api.completion_answer import Echo, Job, chunks, completion
+from serve.api.completion_schemas import Completion, CompletionRequest
 from serve.api.constraints import constrain
 from serve.api.disconnect import unless_disconnected
 from serve.api.errors import InvalidRequestError
-from serve.api.generation import Outcome, collect_all, copies, merged, submit
+from serve.api.generation import collect_all, copies, submit
 from serve.api.prediction import read_drafting
 from serve.api.prompts import Prompt, read_prompts
 from serve.api.sampling import to_params
 from serve.api.served import Served, off_loop, serving
 from serve.api.sse import EVENTS, EventStream
-from serve.api.usage import timings, usage
-from serve.engine.engine import Generation
-from serve.engine.request import Finished, GenerationRequest
+from serve.engine.request import GenerationRequest, Priority
 
 DEFAULT_MAX_TOKENS = 16
 """OpenAI's own default, which clients of this dialect count on: nothing in a plain prompt makes a
 model stop."""
-
-
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """What was submitted: `width` generations for each prompt, in order, and the text to echo.
-
-    Of each prompt's answers the best `n` are given.
-    """
-
-    generations: list[Generation]
-    width: int
-    n: int
-    echoes: list[str]
 
 
 @post(["/v1/completions", "/completions"], status_code=200, streams=(EVENTS, Completion))
@@ -52,9 +36,12 @@ async def completions(
     served = await serving(request, data.model)
     job = await start(served, data, request_id(request.scope))
     if data.stream:
-        return EventStream(_chunks(served, data, job), job.generations)
+        options = data.stream_options
+        counts = options is not None and bool(options.include_usage)
+        return EventStream(chunks(served, job, include_usage=counts), job.generations)
     outcomes = await unless_disconnected(request, collect_all(job.generations))
-    return Response(_completion(served, data, job, outcomes))
+    shown = _alternatives(data) is not None
+    return Response(completion(served, job, outcomes, shows_logprobs=shown))
 
 
 async def start(served: Served, data: CompletionRequest, name: str) -> Job:
@@ -66,6 +53,7 @@ async def start(served: Served, data: CompletionRequest, name: str) -> Job:
     size = len(str(data.prompt)) + len(data.suffix or "")
     read = partial(read_prompts, served, data.prompt, suffix=data.suffix)
     prompts = await off_loop(size, read)
+    _refuse_scores(data, prompts, width, limits.prompt_logprobs)
     drafting = await read_drafting(served, data)
     limit = asked.max_tokens(data.max_tokens, data.n_predict, default=DEFAULT_MAX_TOKENS)
     first = GenerationRequest(
@@ -78,12 +66,13 @@ async def start(served: Served, data: CompletionRequest, name: str) -> Job:
         prediction_token_ids=drafting.prediction_token_ids,
         drafts=drafting.drafts,
         constraint=await constrain(served, data),
+        prompt_logprobs=_scored(data),
     )
     requests = [_request(served, data, first, prompt) for prompt in prompts]
     generations = submit(
         served, [each for one in requests for each in copies(one, width)], data.lora
     )
-    echoes = [prompt.text if data.echo else "" for prompt in prompts for _ in range(width)]
+    echoes = [_echo(served, data, prompt) for prompt in prompts for _ in range(width)]
     return Job(generations=generations, width=width, n=n, echoes=echoes)
 
 
@@ -92,6 +81,8 @@ def _request(
 ) -> GenerationRequest:
     fim = bool(data.suffix) or served.is_fim(prompt.token_ids)
     level = asked.priority(first.max_tokens, data.service_tier, fim=fim)
+    if first.prompt_logprobs is not None:
+        level = Priority.BACKGROUND  # texts that are scored come by the thousand
     return msgspec.structs.replace(
         first,
         prompt_token_ids=prompt.token_ids,
@@ -99,6 +90,19 @@ def _request(
         stop=first.stop + prompt.stop,
         priority=level,
     )
+
+
+def _echo(served: Served, data: CompletionRequest, prompt: Prompt) -> Echo:
+    if not data.echo:
+        return Echo()
+    is_scored = _scored(data) is not None
+    first_token = served.engine.token_bytes(prompt.token_ids[0]) if is_scored else None
+    return Echo(text=prompt.text, first_token=first_token)
+
+
+def _scored(data: CompletionRequest) -> int | None:
+    """Return how many alternatives a token of the prompt gets, None for no logprobs of it."""
+    return _alternatives(data) if data.echo else None
 
 
 def _alternatives(data: CompletionRequest) -> int | None:
@@ -121,90 +125,27 @@ def _refuse(data: CompletionRequest) -> None:
             "wait to choose",
             param="best_of",
         )
-    if data.echo and _alternatives(data) is not None:
+    if data.suffix and _scored(data) is not None:
         raise InvalidRequestError(
-            "echo with logprobs is not supported: prompt tokens are read without logits",
+            "echo with logprobs scores a text, and a suffix asks for what is missing in one; send "
+            "one of them",
             param="echo",
         )
 
 
-def _completion(
-    served: Served, data: CompletionRequest, job: Job, outcomes: Sequence[Outcome]
-) -> Completion:
-    finished = [outcome.finished for outcome in outcomes]
-    shown = _alternatives(data) is not None
-    return Completion(
-        id=_new_id(),
-        created=int(time.time()),
-        model=served.model_id,
-        choices=[
-            CompletionChoice(
-                index=index,
-                text=echo + outcome.text,
-                finish_reason=outcome.finished.reason.value,
-                logprobs=logprobs.for_completion(outcome.logprobs, len(echo)) if shown else None,
-            )
-            for index, (echo, outcome) in enumerate(_best(job, outcomes))
-        ],
-        usage=usage(finished, num_choices=job.width),
-        timings=timings(finished[0]),
-        system_fingerprint=served.fingerprint,
-    )
-
-
-def _best(job: Job, outcomes: Sequence[Outcome]) -> list[tuple[str, Outcome]]:
-    """Return echo and answer of each prompt's best, the most probable per token first."""
-    pairs = list(zip(job.echoes, outcomes, strict=True))
-    if job.width == job.n:
-        return pairs
-    groups = [pairs[start : start + job.width] for start in range(0, len(pairs), job.width)]
-    return [
-        pair
-        for group in groups
-        for pair in sorted(group, key=lambda each: _mean_logprob(each[1]), reverse=True)[: job.n]
-    ]
-
-
-def _mean_logprob(outcome: Outcome) -> float:
-    return sum(each.logprob for each in outcome.logprobs) / max(len(outcome.logprobs), 1)
-
-
-async def _chunks(
-    served: Served, data: CompletionRequest, job: Job
-) -> AsyncGenerator[Completion | None, None]:
-    """Yield echoes, then text as it comes, then reasons and, if asked for, the usage."""
-    chunk = partial(
-        Completion,
-        id=_new_id(),
-        created=int(time.time()),
-        model=served.model_id,
-        system_fingerprint=served.fingerprint,
-    )
-    for index, echo in enumerate(job.echoes):
-        if echo:
-            yield chunk(choices=[CompletionChoice(index=index, text=echo)])
-    offsets = [len(echo) for echo in job.echoes]
-    finished: dict[int, Finished] = {}
-    events = merged(job.generations, ping_seconds=served.settings.server.ping_seconds)
-    async with aclosing(events):
-        async for item in events:
-            if item is None:
-                yield None
-                continue
-            index, event = item
-            if isinstance(event, Finished):
-                finished[index] = event
-                end = CompletionChoice(index=index, text="", finish_reason=event.reason.value)
-                yield chunk(choices=[end], timings=timings(event))
-            elif event.text or event.logprobs:
-                marks = logprobs.for_completion(event.logprobs, offsets[index])
-                offsets[index] += len(event.text)
-                piece = CompletionChoice(index=index, text=event.text, logprobs=marks)
-                yield chunk(choices=[piece])
-    if data.stream_options is not None and data.stream_options.include_usage:
-        ended = [finished[index] for index in sorted(finished)]
-        yield chunk(choices=[], usage=usage(ended, num_choices=job.width))
-
-
-def _new_id() -> str:
-    return f"cmpl-{secrets.token_hex(12)}"
+def _refuse_scores(
+    data: CompletionRequest, prompts: Sequence[Prompt], width: int, limit: int
+) -> None:
+    """Refuse more values than may wait in memory for the answer."""
+    num_top = _scored(data)
+    if num_top is None:
+        return
+    num_tokens = sum(len(prompt.token_ids) for prompt in prompts) * width
+    num_values = num_tokens * (1 + num_top)
+    if num_values > limit:
+        raise InvalidRequestError(
+            f"echo with logprobs {num_top} of {num_tokens} prompt tokens makes {num_values} "
+            f"values, the limit is {limit} (limits.prompt_logprobs); send fewer prompts at once, "
+            "or ask for fewer alternatives",
+            param="logprobs",
+        )

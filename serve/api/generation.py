@@ -50,6 +50,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     token_ids: list[int]
     logprobs: list[TokenLogprob]
     finished: Finished
+    prompt_logprobs: list[TokenLogprob] = []
 
 
 def copies(first: GenerationRequest, n: int) -> list[GenerationRequest]:
@@ -109,6 +110,7 @@ async def collect(answer: Answer) -> Outcome:
     texts: list[str] = []
     token_ids: list[int] = []
     logprobs: list[TokenLogprob] = []
+    prompt_logprobs: list[TokenLogprob] = []
     finished: Finished | None = None
     async for event in answer:
         if isinstance(event, Finished):
@@ -117,11 +119,13 @@ async def collect(answer: Answer) -> Outcome:
         texts.append(event.text)
         token_ids.extend(event.token_ids)
         logprobs.extend(event.logprobs)
+        prompt_logprobs.extend(event.prompt_logprobs)
     return Outcome(
         text="".join(texts),
         token_ids=token_ids,
         logprobs=logprobs,
         finished=completed(finished),
+        prompt_logprobs=prompt_logprobs,
     )
 
 

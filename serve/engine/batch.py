@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from serve.engine.sequence import Sequence
 
 MAX_DRAFT_ROWS = 31  # of one batch: with the row before them eight groups of four
+MAX_SCORED_ROWS = MAX_DRAFT_ROWS + 1  # of one batch: as many outputs, so no memory of their own
 
 
 class Outcome(enum.Enum):
@@ -38,6 +39,7 @@ class Span:
                             logits  logits       logits
     Each row with logits chooses the token after it. As long as that is the next one of the draft,
     the row behind was read rightly; what lies beyond the first difference is cut again.
+    Where logprobs of the prompt are wanted, each row before another token of it has logits, too.
     """
 
     sequence: Sequence
@@ -56,6 +58,15 @@ class Span:
         return self.stop - self.start + len(self.draft)
 
     @property
+    def scored(self) -> range:
+        """Return the positions whose rows give the logprob of the prompt's next token."""
+        sequence = self.sequence
+        if not sequence.is_scoring:
+            return range(0)
+        last = min(self.stop, sequence.num_prompt_tokens - 1)
+        return range(max(self.start, sequence.num_scored - 1), last)
+
+    @property
     def is_current(self) -> bool:
         """Say whether the plan still holds: nobody cut or unseated the sequence since."""
         sequence = self.sequence
@@ -67,6 +78,7 @@ class Batch:
     """Columns of equal length, one entry a row, all computed with the same `adapters`.
 
     `outputs` maps a span that wants logits to the first row that has them; a draft's follow.
+    `scored` maps a row to the sequence and the position of the prompt's token that follows it.
     """
 
     token_ids: list[int] = field(default_factory=list)
@@ -74,6 +86,7 @@ class Batch:
     seq_ids: list[int] = field(default_factory=list)
     wants_logits: list[int] = field(default_factory=list)
     outputs: list[tuple[int, Span]] = field(default_factory=list)
+    scored: list[tuple[int, Sequence, int]] = field(default_factory=list)
     adapters: AdapterMix = ()
 
     def __len__(self) -> int:
@@ -93,6 +106,11 @@ def build_batch(spans: Many[Span]) -> Batch:
         batch.positions.extend(range(span.start, span.start + count))
         batch.seq_ids.extend([sequence.seq_id] * count)
         batch.wants_logits.extend([0] * (count - num_outputs) + [1] * num_outputs)
+        first_row = len(batch) - count
+        for position in span.scored:
+            row = first_row + position - span.start
+            batch.wants_logits[row] = 1
+            batch.scored.append((row, sequence, position + 1))
         if num_outputs:
             batch.outputs.append((len(batch) - num_outputs, span))
     return batch

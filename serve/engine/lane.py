@@ -70,6 +70,7 @@ class Lane:
         self._text = ""
         self._token_ids: list[int] = []
         self._logprobs: list[TokenLogprob] = []
+        self._prompt_logprobs: list[TokenLogprob] = []
 
     def open(self) -> None:
         """Create the sampler. A request that ignores the end never samples it."""
@@ -157,14 +158,31 @@ class Lane:
             name = self._vocabulary.token_bytes
             self._logprobs.append(token_logprob(logits, token_id, num_top, name))
 
+    def score(self, position: int, logits: Logits) -> None:
+        """Note the logprob of the prompt's token at `position`, which these logits foresaw."""
+        sequence = self.sequence
+        num_top = sequence.request.prompt_logprobs
+        assert num_top is not None  # what was planned to be scored was asked for
+        assert position == sequence.num_scored  # invariant: in order, none twice
+        token_id, name = sequence.token_ids[position], self._vocabulary.token_bytes
+        self._prompt_logprobs.append(token_logprob(logits, token_id, num_top, name))
+        sequence.num_scored += 1
+
     def take_delta(self, *, is_last: bool = False) -> TextDelta | None:
         """Return what became certain since the last delta; None when that is no text."""
         if is_last:
             self._text += self._stream.flush()
-        if not self._text and not (is_last and self._token_ids):
+        has_ids = is_last and self._token_ids
+        if not (self._text or has_ids or self._prompt_logprobs):
             return None
-        delta = TextDelta(self._text, tuple(self._token_ids), tuple(self._logprobs))
+        delta = TextDelta(
+            self._text,
+            tuple(self._token_ids),
+            tuple(self._logprobs),
+            tuple(self._prompt_logprobs),
+        )
         self._text, self._token_ids, self._logprobs = "", [], []
+        self._prompt_logprobs = []
         return delta
 
     def finished(self, error: str | None) -> Finished:

@@ -81,6 +81,10 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     `adapters` are added to the weights for this request alone; none is the base model.
     `prediction_token_ids` is what the answer is expected to be like; it makes a right guess faster
     and changes nothing else. `drafts` False computes one token after the other.
+    `prompt_logprobs` is how many alternatives are reported for each token of the prompt, None for
+    no logprobs of it. Such a prompt is read whole, whatever is known of it, since cells that exist
+    have no logits any more; and its own cells are not kept, so that scoring many texts does not
+    push out what others come back to.
     """
 
     prompt_token_ids: Sequence[int]
@@ -96,6 +100,7 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     constraint: Constraint | None = None
     prediction_token_ids: Sequence[int] = ()
     drafts: bool = True
+    prompt_logprobs: int | None = None
 
 
 class TopLogprob(msgspec.Struct, frozen=True):
@@ -118,12 +123,14 @@ class TokenLogprob(msgspec.Struct, frozen=True):
 class TextDelta(msgspec.Struct, frozen=True):
     """New text, valid UTF-8, never holding a part of a stop string. `text` may be empty.
 
-    `token_ids` are the tokens sampled since the last delta.
+    `token_ids` are the tokens sampled since the last delta. `prompt_logprobs` come once, with the
+    first delta, for every token of the prompt but the first, before which there is nothing.
     """
 
     text: str
     token_ids: tuple[int, ...]
     logprobs: tuple[TokenLogprob, ...] = ()
+    prompt_logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,7 +21,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from serve.engine.batch import Span
+from serve.engine.batch import MAX_SCORED_ROWS, Span
 from serve.engine.prefix_cache import Tier
 from serve.engine.request import FinishReason, Priority
 from serve.engine.sequence import Sequence, Status
@@ -141,7 +141,7 @@ class Scheduler:
 
     def _match(self, sequence: Sequence) -> Match | None:
         """Find its beginning outside the cells; the running ones leave room for so many."""
-        if self.cache is None:
+        if self.cache is None or sequence.is_scored:
             return None
         room = self.limits.n_cells - sum(s.num_computed for s in self.running)
         return self.cache.match(sequence.token_ids, sequence.request.cache_scope, room)
@@ -260,10 +260,14 @@ def _one_each_and_forced(decoding: list[Sequence], max_rows: int) -> tuple[Span,
 
 
 def _fill(ranked: list[Sequence], rows: int) -> tuple[Span, ...]:
-    """Share `rows` out in order, until they are used up."""
+    """Share `rows` out in order, until they are used up; those that score are fewer."""
     spans = []
+    scored_rows = MAX_SCORED_ROWS
     for sequence in ranked:
         count = min(rows, sequence.num_to_read)
+        if sequence.is_scoring:
+            count = min(count, scored_rows)
+            scored_rows -= count
         if count:
             spans.append(Span(sequence, sequence.num_computed, sequence.num_computed + count))
         rows -= count

@@ -45,6 +45,7 @@ class Sequence:
         self.context_length = context_length
         self.num_computed = 0
         self.num_cached_tokens = 0
+        self.num_scored = 1  # leading tokens whose logprob needs no reading any more
         self.cached_tier = Tier.RESIDENT  # where those came from
         self.num_draft_tokens = 0  # computed as drafts, and of those the ones that came true
         self.num_accepted_tokens = 0
@@ -89,6 +90,21 @@ class Sequence:
         """Count the leading tokens of both; the last of this one is always read, for its logits."""
         shared = common_prefix_length(self.token_ids, other.token_ids)
         return min(shared, len(self.token_ids) - 1)
+
+    @property
+    def is_scored(self) -> bool:
+        """Say whether logprobs of its prompt are wanted, so that all of it has to be read."""
+        return self.request.prompt_logprobs is not None
+
+    @property
+    def is_scoring(self) -> bool:
+        """Say whether some of them are not known yet."""
+        return self.is_scored and self.num_scored < self.num_prompt_tokens
+
+    @property
+    def num_useful(self) -> int:
+        """Count the leading tokens that need not be read again when their cells exist."""
+        return (self.num_scored if self.is_scoring else len(self.token_ids)) - 1
 
     @property
     def is_urgent(self) -> bool:

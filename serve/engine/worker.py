@@ -201,7 +201,7 @@ class Worker:
         seconds = self._clock() - began
         self.counters.decode_seconds += seconds
         if outcome is Outcome.DONE:
-            self._note_cost(len(batch), seconds, is_prefill=yields_to is not None)
+            self._note_cost(batch, seconds, is_prefill=yields_to is not None)
             self._take_results(batch, spans)
         elif outcome is Outcome.ABORTED:
             self._recover(spans)
@@ -210,9 +210,11 @@ class Worker:
         else:
             self._make_room(spans)
 
-    def _note_cost(self, num_rows: int, seconds: float, *, is_prefill: bool) -> None:
+    def _note_cost(self, batch: Batch, seconds: float, *, is_prefill: bool) -> None:
+        num_rows, costs = len(batch), self.scheduler.costs
         self.counters.count_batch(num_rows, is_prefill=is_prefill)
-        costs = self.scheduler.costs
+        if batch.scored:
+            return  # rows with logits cost more, and are no measure of the others
         if is_prefill:
             costs.observe_prefill(num_rows, seconds)
         else:
@@ -223,6 +225,8 @@ class Worker:
         now = self._clock()
         for span in spans:
             self.scheduler.mark_computed(span, now)
+        for row, sequence, position in batch.scored:
+            self._lanes[sequence].score(position, self._model.logits(row))
         for row, span in batch.outputs:
             sequence = span.sequence
             try:
@@ -266,7 +270,7 @@ class Worker:
         for span in spans:
             sequence = span.sequence
             end = self._model.end_position(sequence.seq_id) if self._model.can_trim else 0
-            self.scheduler.mark_cut(sequence, min(max(end, 0), len(sequence.token_ids) - 1))
+            self.scheduler.mark_cut(sequence, min(max(end, 0), sequence.num_useful))
             self._model.trim(sequence.seq_id, sequence.num_computed)
 
     def _make_room(self, spans: Many[Span]) -> None:
@@ -294,7 +298,10 @@ class Worker:
         self, sequence: Sequence, reason: FinishReason, *, error: str | None = None
     ) -> None:
         lane = self._lanes[sequence]
-        self.scheduler.finish(sequence, reason, self._clock(), keep_cells=error is None)
+        if sequence.is_scored and sequence.is_seated:
+            self._model.trim(sequence.seq_id, 0)
+        is_kept = error is None and not sequence.is_scored
+        self.scheduler.finish(sequence, reason, self._clock(), keep_cells=is_kept)
         lane.close()
         self.counters.count_finished(sequence)
         delta = lane.take_delta(is_last=True) if error is None else None

@@ -60,6 +60,7 @@ class FakeGeneration:
         self.pieces = [*script.pieces, *number]
         self.num_pieces = len(self.pieces)
         self.is_over = False
+        self.is_scored = False
         self.loop = asyncio.get_running_loop()
 
     def __aiter__(self):
@@ -77,7 +78,29 @@ class FakeGeneration:
     def delta(self, text):
         count = self.request.sampling.logprobs
         marks = () if count is None else (logprob(text, count),)
-        return TextDelta(text=text, token_ids=tuple(text.encode()), logprobs=marks)
+        return TextDelta(
+            text=text,
+            token_ids=tuple(text.encode()),
+            logprobs=marks,
+            prompt_logprobs=self.prompt_marks(),
+        )
+
+    def prompt_marks(self):
+        """Score the prompt once: the token at place i gets -i."""
+        count = self.request.prompt_logprobs
+        if count is None or self.is_scored:
+            return ()
+        self.is_scored = True
+        return tuple(
+            TokenLogprob(
+                token_id=token_id,
+                text=self.engine.token_bytes(token_id),
+                logprob=float(-place),
+                top=tuple(TopLogprob(i, b"x", -1.0 - i) for i in range(count)),
+            )
+            for place, token_id in enumerate(self.request.prompt_token_ids)
+            if place
+        )
 
     def finish(self):
         self.is_over = True

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from serve.config import LimitSettings, Settings
 from serve.engine.request import Priority
 
 
@@ -101,6 +102,48 @@ def test_logprobs_have_the_shape_of_the_completions_dialect(live):
     assert ask(live, logprobs=False).json()["choices"][0]["logprobs"] is None
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_echo_with_logprobs_scores_the_prompt_and_then_the_answer(live, stream):
+    response = ask(live, prompt="aé", echo=True, logprobs=1, max_tokens=2, stream=stream)
+    if stream:
+        choices = [choice for each in chunks(response.text) for choice in each["choices"]]
+    else:
+        choices = response.json()["choices"]
+    marks = [choice["logprobs"] for choice in choices if choice.get("logprobs")]
+    lists = {name: [each for part in marks for each in part[name]] for name in marks[0]}
+    assert "".join(choice["text"] for choice in choices) == "aéHello"
+    assert lists["tokens"] == ["<s>", "a", "\ufffd", "\ufffd", "Hel", "lo"]
+    assert lists["token_logprobs"] == [None, -1.0, -2.0, -3.0, -0.5, -0.5]
+    assert lists["top_logprobs"] == [None, *[{"x": -1.0}] * 5]
+    assert lists["text_offset"] == [0, 0, 1, 1, 2, 5]
+    [request] = live.engine.requests
+    assert request.prompt_logprobs == 1
+    assert request.priority is Priority.BACKGROUND
+
+
+def test_a_prompt_of_one_token_has_one_entry_and_nothing_foreseen(live):
+    body = {"prompt": [97], "echo": True, "logprobs": 0, "max_tokens": 0}
+    live.engine.script.pieces = []
+    [choice] = ask(live, **body).json()["choices"]
+    assert choice["logprobs"]["tokens"] == ["a"]
+    assert choice["logprobs"]["token_logprobs"] == [None]
+    pieces = [each["choices"][0] for each in chunks(ask(live, stream=True, **body).text)]
+    assert pieces[0]["logprobs"] == choice["logprobs"]
+
+
+def test_without_echo_the_prompt_is_not_scored(live):
+    ask(live, logprobs=1)
+    ask(live, echo=True)
+    assert [request.prompt_logprobs for request in live.engine.requests] == [None, None]
+
+
+def test_too_many_scores_are_refused_with_the_limit_and_the_remedy(serving):
+    live = serving(Settings(limits=LimitSettings(prompt_logprobs=5)))
+    assert ask(live, prompt="abcd", echo=True, logprobs=0).status_code == 200
+    message = ask(live, prompt="abcd", echo=True, logprobs=1).json()["error"]["message"]
+    assert "makes 10 values, the limit is 5 (limits.prompt_logprobs)" in message
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [
@@ -111,7 +154,8 @@ def test_logprobs_have_the_shape_of_the_completions_dialect(live):
         ({"best_of": 1, "n": 2}, "best_of"),
         ({"best_of": 3, "stream": True}, "best_of"),
         ({"best_of": 99}, "n"),
-        ({"echo": True, "logprobs": 1}, "echo"),
+        ({"echo": True, "logprobs": 1, "suffix": "x"}, "echo"),
+        ({"echo": True, "logprobs": 20, "prompt": ["x" * 1900] * 8}, "logprobs"),
         ({"response_format": {"type": "yaml"}}, "response_format.type"),
         ({"prompt": None}, "prompt"),
     ],

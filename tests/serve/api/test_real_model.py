@@ -190,3 +190,77 @@ def test_copies_of_a_prompt_are_read_once(real):
     assert len(answer.choices) == 3
     num_read = real.engine.stats().prefill_rows - num_read
     assert answer.usage.prompt_tokens <= num_read < answer.usage.prompt_tokens + 32
+
+
+SCORED = (
+    'def mean(values):\n    """Return the arithmetic mean of a list of numbers."""\n'
+    "    return sum(values) / len(values)\n\n\nThe capital of France is Paris, and the river that "
+    "runs through it is called the Seine. In winter it seldom freezes, but in some years it "
+    "floods.\n"
+)
+
+
+def score(real, **more):
+    body = {"prompt": SCORED, "echo": True, "logprobs": 1, "max_tokens": 0, "temperature": 0}
+    answer = real.http.post("/v1/completions", json=body | more)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+@pytest.fixture(scope="module")
+def reference(real, smollm2_gguf):
+    """Return `(num_tokens, n_vocab)` log probabilities of transformers, in nats."""
+    torch = pytest.importorskip("torch", reason="torch comes with the finetune extra")
+    transformers = pytest.importorskip("transformers", reason="as torch")
+    folder, file = smollm2_gguf.parent, smollm2_gguf.name
+    model = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file=file, dtype=torch.float32
+    )
+    token_ids = real.http.post("/tokenize", json={"content": SCORED}).json()["tokens"]
+    with torch.inference_mode():
+        logits = model(torch.tensor([token_ids])).logits[0]
+    return token_ids, torch.log_softmax(logits.double(), -1).numpy()
+
+
+def test_scores_of_a_text_agree_with_transformers(real, reference):
+    """The weights are the same; llama.cpp multiplies Q4_1 with activations of 8 bits.
+
+    Measured: 0.046 nats a token on average, 0.26 at most, 0.1% of the sum.
+    """
+    token_ids, expected = reference
+    marks = score(real)["choices"][0]["logprobs"]
+    first, *values = marks["token_logprobs"]
+    theirs = [expected[i, token_id] for i, token_id in enumerate(token_ids[1:])]
+    assert first is None
+    assert len(values) == len(theirs)
+    distances = [abs(a - b) for a, b in zip(values, theirs, strict=True)]
+    assert sum(distances) / len(distances) < 0.1
+    assert max(distances) < 0.6
+    assert abs(sum(values) - sum(theirs)) < 0.01 * abs(sum(theirs))
+    assert [SCORED[i : i + 1] for i in marks["text_offset"]] == [t[:1] for t in marks["tokens"]]
+
+
+def test_an_evaluator_scores_a_continuation_given_as_token_ids(real, reference):
+    """As lm-eval asks: ids, one token generated and left out; two texts at once."""
+    token_ids, expected = reference
+    num_context = 24
+    texts = [token_ids, token_ids[:-8]]
+    answer = score(real, prompt=texts, max_tokens=1, seed=1)
+    for choice, ids in zip(answer["choices"], texts, strict=True):
+        marks = choice["logprobs"]
+        assert len(marks["tokens"]) == len(ids) + 1
+        values = marks["token_logprobs"][num_context:-1]
+        theirs = [expected[i - 1, ids[i]] for i in range(num_context, len(ids))]
+        assert abs(sum(values) - sum(theirs)) < 0.03 * abs(sum(theirs))
+        tops = marks["top_logprobs"][num_context:-1]
+        ours = [value == max(top.values()) for value, top in zip(values, tops, strict=True)]
+        likeliest = [expected[i - 1].argmax() == ids[i] for i in range(num_context, len(ids))]
+        assert sum(a != b for a, b in zip(ours, likeliest, strict=True)) <= 2  # near-ties
+
+
+def test_scoring_leaves_what_others_come_back_to(real):
+    first = greedy(real).usage
+    for _ in range(3):
+        assert score(real)["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
+    again = greedy(real).usage
+    assert again.prompt_tokens_details.cached_tokens == first.prompt_tokens - 1

@@ -20,6 +20,7 @@ arrivals = st.tuples(
     st.lists(st.integers(1, 255), min_size=1, max_size=60),
     st.integers(0, 30),
     st.sampled_from(list(Priority)),
+    st.sampled_from([None, None, 1]),
 )
 actions = st.lists(
     st.one_of(
@@ -46,9 +47,13 @@ def abort_once(harness):
 def act(harness, action):
     kind, *rest = action
     if kind == "submit":
-        beginning, ending, max_tokens, priority = rest
+        beginning, ending, max_tokens, priority, prompt_logprobs = rest
         harness.submit(
-            beginning + ending, max_tokens=max_tokens, priority=priority, context_length=120
+            beginning + ending,
+            max_tokens=max_tokens,
+            priority=priority,
+            prompt_logprobs=prompt_logprobs,
+            context_length=120,
         )
     elif kind == "cancel" and harness.generations:
         harness.generations[rest[0] % len(harness.generations)].cancel()
@@ -78,11 +83,51 @@ def test_every_answer_is_what_the_model_says_alone(make_harness, script, n_cells
         expected = harness.expected(prompt, sequence.request.max_tokens, 120)
         tokens = harness.tokens(events)
         assert finished.num_completion_tokens == len(tokens)
+        scores = [mark for event in events[:-1] for mark in event.prompt_logprobs]
+        if sequence.is_scored and finished.reason is not FinishReason.CANCELLED:
+            assert finished.num_cached_tokens == 0
+            assert [mark.token_id for mark in scores] == prompt[1:]
+        for place, mark in enumerate(scores):
+            assert mark.top[0].token_id == harness.model.next_token(prompt[: place + 1])
         if finished.reason is FinishReason.CANCELLED:
             assert tokens == expected[: len(tokens)]
         else:
             assert finished.error is None
             assert tokens == expected
+
+
+def test_a_scored_prompt_has_no_more_logits_a_batch_than_there_is_memory_for(make_harness):
+    harness = make_harness(n_slots=4, n_batch=256)
+    others = [harness.submit(range(1, 4 + i), max_tokens=3) for i in range(2)]
+    scored = [harness.submit(range(1, 200), max_tokens=0, prompt_logprobs=0) for _ in range(2)]
+    harness.run()  # the fake model refuses what is beyond its outputs
+    for generation in others:
+        assert harness.finished(harness.events(generation)).error is None
+    for generation in scored:
+        delta, finished = harness.events(generation)
+        assert len(delta.prompt_logprobs) == 198
+        assert finished.reason is FinishReason.LENGTH
+
+
+def test_a_scored_prompt_neither_takes_known_cells_nor_leaves_its_own(make_harness):
+    harness = make_harness(cache_bytes=10_000)
+    first = harness.submit(range(1, 101), max_tokens=4)
+    harness.run()
+    scored = harness.submit(range(1, 101), max_tokens=0, prompt_logprobs=2)
+    harness.run()
+    assert harness.finished(harness.events(scored)).num_cached_tokens == 0
+    lone = harness.submit(range(120, 200), max_tokens=0, prompt_logprobs=2)
+    harness.run()
+    again = harness.submit(range(120, 200), max_tokens=0)
+    harness.run()
+    assert harness.finished(harness.events(lone)).num_cached_tokens == 0
+    assert harness.finished(harness.events(again)).num_cached_tokens == 0
+    back = harness.submit(range(1, 101), max_tokens=4)
+    harness.run()
+    events = harness.events(back)
+    assert harness.finished(events).num_cached_tokens == 99
+    assert harness.tokens(events) == harness.tokens(harness.events(first))
+    harness.check_seats()
 
 
 def test_a_full_pool_sends_the_newest_of_the_lowest_class_back_to_be_read_again(make_harness):

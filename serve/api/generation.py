@@ -79,8 +79,9 @@ def submit(
     except BaseException:
         cancel(generations)
         raise
-    for generation in generations:
-        generation.on_finished = partial(_remember, served, scope, mix)
+    for generation, each in zip(generations, own, strict=True):
+        if each.prompt_logprobs is None:  # texts that are scored are no conversations
+            generation.on_finished = partial(_remember, served, scope, mix)
     return generations
 
 

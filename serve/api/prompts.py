@@ -35,17 +35,23 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_prompts(
-    served: Served, prompt: str | Sequence[str | int | list[int]], *, suffix: str | None = None
+    served: Served,
+    prompt: str | Sequence[str | int | list[int]],
+    *,
+    suffix: str | None = None,
+    anew: bool = False,
 ) -> list[Prompt]:
     """Return one prompt for text or ids, one each for a list of texts or of id lists.
 
-    With a `suffix` each becomes a fill-in-the-middle prompt.
+    With a `suffix` each becomes a fill-in-the-middle prompt. `anew`: the ids are the tokenizer's,
+    also of a text whose end was generated here in others.
 
     Raises:
         InvalidRequestError: nothing, too many, a mixture, or an id outside the vocabulary.
         NoFimError: a suffix, and the model cannot fill in the middle.
     """
-    return [_read(served, each, suffix) for each in _split(prompt, served.settings.limits.prompts)]
+    several = _split(prompt, served.settings.limits.prompts)
+    return [_read(served, each, suffix, anew=anew) for each in several]
 
 
 def _split(prompt: str | Sequence[str | int | list[int]], limit: int) -> list[str | list[int]]:
@@ -62,13 +68,16 @@ def _split(prompt: str | Sequence[str | int | list[int]], limit: int) -> list[st
     return [ids] if ids else several
 
 
-def _read(served: Served, prompt: str | list[int], suffix: str | None) -> Prompt:
+def _read(served: Served, prompt: str | list[int], suffix: str | None, *, anew: bool) -> Prompt:
     if isinstance(prompt, list):
         check_ids(prompt, served.engine.model_info.n_vocab, param="prompt")
     text = prompt if isinstance(prompt, str) else served.engine.detokenize(prompt)
     if suffix:
         return fim_prompt(served, text, suffix)
-    token_ids = served.tokenize_rendered(text) if isinstance(prompt, str) else prompt
+    if isinstance(prompt, str):
+        token_ids = served.tokenize_rendered(text, anew=anew)
+    else:
+        token_ids = prompt
     if not token_ids:
         raise InvalidRequestError("the prompt is empty: no token to start from", param="prompt")
     return Prompt(text=text, token_ids=token_ids)

@@ -93,14 +93,15 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
             )
         return self.template
 
-    def tokenize_rendered(self, text: str) -> list[int]:
+    def tokenize_rendered(self, text: str, *, anew: bool = False) -> list[int]:
         """Tokenize text that may spell out special tokens, with exactly one BOS if one is due.
 
-        A conversation that was answered before begins with the ids it had then.
+        A conversation that was answered before begins with the ids it had then, unless it is to
+        be read `anew`.
         """
         bos = self.engine.model_info.bos_token
         has_bos = bool(bos) and text.startswith(bos)
-        if self.transcripts is None:
+        if self.transcripts is None or anew:
             return self.engine.tokenize(text, add_special=not has_bos, parse_special=True)
         return self.transcripts.tokenize(text, CACHE_SCOPE.get(), add_special=not has_bos)
 

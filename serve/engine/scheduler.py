@@ -118,9 +118,13 @@ class Scheduler:
         """Say whether one that goes first is reading the same beginning, which can be shared then.
 
         The class counts as it was submitted: with age, one that waits would overtake its leader.
+        Who is scored shares nothing: it reads all of its prompt, and leaves nothing.
         """
-        return self.slots.can_trim and any(
+        if sequence.is_scored or not self.slots.can_trim:
+            return False
+        return any(
             each.status is Status.PREFILL
+            and not each.is_scored
             and (each.priority, each.number) < (sequence.priority, sequence.number)
             and each.request.cache_scope == sequence.request.cache_scope
             and sequence.num_shared_with(each) >= each.num_computed + WAITED_FOR_TOKENS

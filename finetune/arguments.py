@@ -6,12 +6,11 @@ Knows TRL's SFTConfig. Knows no data and no model.
 from pathlib import Path
 from typing import Any
 
+from finetune import checkpoints
 from finetune.config import TrainConfig
 from finetune.libraries import gpu_name
 from finetune.shaping import Decision
 from finetune.steps import Schedule, per_process
-
-CHECKPOINTS = "checkpoints"
 
 
 def trainer_arguments(
@@ -28,7 +27,7 @@ def trainer_arguments(
     rows = per_process(schedule.shape, num_processes)
     batch = 1 if schedule.shape.row_tokens else min(settings.batch_size, rows)
     return SFTConfig(
-        output_dir=str(folder / CHECKPOINTS),
+        output_dir=str(folder / checkpoints.FOLDER),
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.lr_scheduler,
         warmup_steps=settings.warmup_steps,

@@ -111,6 +111,10 @@ class TrainConfig(_Section, frozen=True, kw_only=True):
     Unpacked, a step is batch_size x grad_accumulation examples. Packed, it is `step_tokens` tokens
     in rows of at most `row_tokens`; 0 chooses both, from the amount of data and the GPU's memory.
     `auto` packs wherever there is a GPU, and keeps activations wherever they fit.
+
+    `neftune_alpha` scales noise on the embeddings (5 is usual, 0: none). The held-out loss is
+    measured at every checkpoint, each `save_steps`, when `keep_best` keeps the adapter that has the
+    lowest, or `early_stopping_patience` ends training after that many checkpoints without a lower.
     """
 
     learning_rate: float = 5e-4
@@ -130,6 +134,10 @@ class TrainConfig(_Section, frozen=True, kw_only=True):
     gradient_checkpointing: bool | Literal["auto"] = "auto"
     logging_steps: int = 1
     save_steps: int = 10
+    neftune_alpha: float = 0.0
+    early_stopping_patience: int = 0
+    keep_best: bool = False
+    loggers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     seed: int = 3407
 
     def __post_init__(self) -> None:
@@ -140,7 +148,8 @@ class TrainConfig(_Section, frozen=True, kw_only=True):
             raise ValueError(f"train.max_seq_length is {self.max_seq_length}; it starts at 8")
         if self.learning_rate <= 0:
             raise ValueError(f"train.learning_rate is {self.learning_rate}; it must be above 0")
-        for name in ("max_steps", "warmup_steps", "seed", "step_tokens", "row_tokens"):
+        numbers = ("max_steps", "warmup_steps", "seed", "step_tokens", "row_tokens")
+        for name in (*numbers, "neftune_alpha", "early_stopping_patience"):
             if getattr(self, name) < 0:
                 raise ValueError(f"train.{name} is {getattr(self, name)}; it must not be negative")
         if self.max_steps == 0 and self.epochs <= 0:

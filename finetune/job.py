@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from finetune import base_model, libraries, processes, provenance, trainer
+from finetune import base_model, checkpoints, libraries, processes, provenance, trainer
 from finetune.base_model import BaseModel, BaseSource
 from finetune.config import Config, load_config, to_plain, to_toml
 from finetune.data.examples import Dataset
@@ -22,9 +22,10 @@ from finetune.data.sources import load_dataset
 from finetune.errors import RunError
 from finetune.fingerprint import sha256_json
 from finetune.home import runs_root
+from finetune.loggers import check_loggers
 from finetune.model import load_model
 from finetune.model_card import model_card
-from finetune.plan import cpu_tokens_per_second, describe_plan, planned_tokens
+from finetune.plan import describe_plan, log_estimate
 from finetune.report import write_report
 from finetune.run import SCHEMA_VERSION, STAGE, Run, create_run, same_runs, utc_now
 from finetune.template import choose_template, template_sha256
@@ -152,6 +153,7 @@ def _refuse_changes(run: Run, before: dict[str, Any], now: dict[str, Any]) -> No
 
 def _load(job: Job) -> Material:
     """Load all that can be refused before a run directory is worth creating."""
+    check_loggers(job.config.train.loggers)
     fast_model = libraries.import_unsloth()
     processes.join_group()
     base, tokenizer, prepared = _prepare(job)
@@ -172,7 +174,7 @@ def _execute(job: Job, run: Run, material: Material) -> Path:
     _say(describe_plan(job.config, base, prepared, num_parameters))
     _say(f"{'gate:':<10}{describe(job.gate)}")
     if processes.is_main():
-        _log_estimate(job, run, prepared, num_parameters)
+        log_estimate(run, job.config, prepared, num_parameters)
         run.log(
             "data_prepared", **prepared.figures(), train_tokens_per_epoch=prepared.train.num_tokens
         )
@@ -193,14 +195,6 @@ def _execute(job: Job, run: Run, material: Material) -> Path:
     return run.path
 
 
-def _log_estimate(job: Job, run: Run, prepared: Prepared, num_parameters: int) -> None:
-    """Keep the estimate for a CPU, so that the report can say whether it came true."""
-    rate = cpu_tokens_per_second(num_parameters)
-    if rate is not None:
-        seconds = planned_tokens(job.config, prepared) / rate
-        run.log("estimated", train_seconds=seconds, tokens_per_second=rate)
-
-
 def _finish(job: Job, run: Run, base: BaseModel, prepared: Prepared, outcome: Outcome) -> None:
     """Write what describes the run; the manifest, last, makes it complete."""
     _tidy_adapter(run.path / trainer.ADAPTER, base)
@@ -210,7 +204,7 @@ def _finish(job: Job, run: Run, base: BaseModel, prepared: Prepared, outcome: Ou
     manifest["outputs"] = run.outputs(ROLES)
     run.log("run_completed")
     run.complete(manifest)
-    trainer.remove_checkpoints(run.path)
+    checkpoints.remove_checkpoints(run.path)
     _summarise(manifest)
 
 

@@ -6,14 +6,19 @@ only the main one logs.
 
 import math
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from finetune.best import HeldoutWatch
 from finetune.errors import TrainingError
 from finetune.processes import is_main
 from finetune.progress import Progress, StepFigures
 from finetune.run import Run
 from finetune.steps import Schedule
 from finetune.stopping import StopWish
+
+Report = Callable[[dict[str, float]], None]
 
 
 class Observer:
@@ -26,7 +31,7 @@ class Observer:
         wish: StopWish,
         schedule: Schedule,
         *,
-        seconds_before: float,
+        seconds_before: float = 0.0,
     ) -> None:
         self.run = run
         self.progress = progress
@@ -37,7 +42,20 @@ class Observer:
         self.started = time.monotonic()
         self.first_step = 0
         self.last_loss = math.nan
+        self.reached = 0
         self.non_finite_step: int | None = None
+
+    def resume(self, step: int, last_loss: float | None) -> None:
+        """Take over where an earlier session stopped."""
+        self.reached = step
+        self.last_loss = math.nan if last_loss is None else last_loss
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Keep what is done in here out of the training time."""
+        start = time.monotonic()
+        yield
+        self.started += time.monotonic() - start
 
     def begin(self, state: Any) -> None:
         """Note where this session starts, which is not step 0 after a resume."""
@@ -84,8 +102,9 @@ class Observer:
             )
         )
 
-    def step_ended(self, control: Any) -> None:
-        """Count the time; grant a wish to stop: save a checkpoint and leave the loop."""
+    def step_ended(self, control: Any, state: Any) -> None:
+        """Count time and steps; grant a wish to stop: save a checkpoint and leave the loop."""
+        self.reached = state.global_step
         self.total_seconds = self.seconds_before + time.monotonic() - self.started
         if self.wish.signal_number is not None:
             control.should_save = True
@@ -113,12 +132,15 @@ def _finite(value: Any) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
 
 
-def make_callback(observer: Observer) -> Any:
-    """Wrap an observer for the trainer; the base class needs transformers, imported late."""
+def make_callback(observer: Observer, watch: HeldoutWatch, report: Report) -> Any:
+    """Wrap observer and watch for the trainer; the base class needs transformers, imported late.
+
+    `report` passes figures on to the loggers.
+    """
     from transformers import TrainerCallback
 
     class Callback(TrainerCallback):  # type: ignore[misc]  # transformers is untyped here
-        """Forwards the trainer's events to an observer."""
+        """Forwards the trainer's events."""
 
         def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002  # the interface
             observer.begin(state)
@@ -130,6 +152,16 @@ def make_callback(observer: Observer) -> Any:
                 control.should_save = False
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002  # the interface
-            observer.step_ended(control)
+            observer.step_ended(control, state)
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002  # the interface
+            if observer.wish.signal_number is not None:
+                return  # a resumed run measures this checkpoint; now there may be no time
+            with observer.paused():
+                loss = watch.checkpoint_saved(state.global_step)
+            if loss is not None:
+                report({"heldout_loss": loss})
+            if watch.is_exhausted:
+                control.should_training_stop = True
 
     return Callback()

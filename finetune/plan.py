@@ -10,6 +10,7 @@ import shutil
 from finetune.base_model import BaseModel
 from finetune.config import Config
 from finetune.data.prepare import Prepared
+from finetune.run import Run
 
 # 135M parameters in float32 trained at 72 tokens/s on two cores.
 CPU_PARAMETER_TOKENS_PER_CORE_SECOND = 135e6 * 72 / 2
@@ -51,7 +52,15 @@ def describe_plan(config: Config, base: BaseModel, prepared: Prepared, num_param
     return "\n".join(f"{name + ':':<10}{text}" for name, text in lines.items())
 
 
-def cpu_tokens_per_second(num_parameters: int) -> float | None:
+def log_estimate(run: Run, config: Config, prepared: Prepared, num_parameters: int) -> None:
+    """Keep the estimate for a CPU, so that the report can say whether it came true."""
+    rate = _cpu_tokens_per_second(num_parameters)
+    if rate is not None:
+        seconds = planned_tokens(config, prepared) / rate
+        run.log("estimated", train_seconds=seconds, tokens_per_second=rate)
+
+
+def _cpu_tokens_per_second(num_parameters: int) -> float | None:
     """Return the speed to expect of this CPU; None where a GPU will train, measured later."""
     if shutil.which("nvidia-smi"):
         return None
@@ -59,7 +68,7 @@ def cpu_tokens_per_second(num_parameters: int) -> float | None:
 
 
 def _estimate(tokens: int, num_parameters: int) -> str:
-    rate = cpu_tokens_per_second(num_parameters)
+    rate = _cpu_tokens_per_second(num_parameters)
     if rate is None:
         return "none before the first steps on a GPU"
     return f"about {tokens / rate / 60:.1f} minutes of training on this CPU ({rate:,.0f} tokens/s)"

@@ -6,7 +6,6 @@ Rows arrive as token ids with labels, so the trainer changes nothing about what 
 run manifest and no file format of examples.
 """
 
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,16 @@ from typing import Any
 import msgspec
 
 from finetune import shaping
-from finetune.arguments import CHECKPOINTS, trainer_arguments
+from finetune.arguments import trainer_arguments
+from finetune.best import HeldoutWatch
+from finetune.checkpoints import figures_until, load_adapter, newest_checkpoint, step_of
 from finetune.config import TrainConfig
 from finetune.data.packing import Row
 from finetune.data.prepare import Prepared
 from finetune.errors import InterruptedRunError, TrainingError
 from finetune.heldout import response_loss_nats
+from finetune.loggers import make_callbacks
+from finetune.noise import EmbeddingNoise
 from finetune.observer import Observer, make_callback
 from finetune.processes import from_main, is_main, num_processes, wait_for_all
 from finetune.progress import Progress
@@ -38,6 +41,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     heldout_response_loss_after_nats: float
     final_train_loss_nats: float
     num_steps: int
+    num_planned_steps: int
+    best_step: int | None
     num_epochs: float
     rows_per_step: int
     row_tokens: int
@@ -62,6 +67,13 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     run: Run
 
 
+class Session(msgspec.Struct, frozen=True, kw_only=True):
+    """One pass of the trainer; `best_step` has the lowest held-out loss, None if not watched."""
+
+    observer: Observer
+    best_step: int | None
+
+
 def train(task: Task) -> Outcome:
     """Train, measure the held-out loss before and after, and save the adapter.
 
@@ -73,18 +85,21 @@ def train(task: Task) -> Outcome:
     """
     before = _loss_before(task)
     decision = _decide(task)
-    decision, schedule, observer = _train_halving(task, decision)
+    decision, session = _train_halving(task, decision)
+    observer, schedule = session.observer, session.observer.schedule
     after = _loss_after(task) if is_main() else 0.0
     wait_for_all()
     return Outcome(
         heldout_response_loss_before_nats=before,
         heldout_response_loss_after_nats=after,
         final_train_loss_nats=from_main(observer.last_loss),
-        num_steps=schedule.num_steps,
-        num_epochs=schedule.epochs_until(schedule.num_steps),
+        num_steps=observer.reached,
+        num_planned_steps=schedule.num_steps,
+        best_step=session.best_step,
+        num_epochs=schedule.epochs_until(observer.reached),
         rows_per_step=schedule.shape.rows_per_step,
         row_tokens=schedule.shape.row_tokens,
-        train_tokens=schedule.tokens_until(schedule.num_steps),
+        train_tokens=schedule.tokens_until(observer.reached),
         train_seconds=observer.total_seconds,
         expected_peak_gpu_memory_bytes=decision.expected_bytes,
     )
@@ -132,13 +147,13 @@ def _announce(run: Run, decision: Decision) -> None:
         print(f"{'step:':<10}{decision.describe()}", file=sys.stderr)
 
 
-def _train_halving(task: Task, decision: Decision) -> tuple[Decision, Schedule, Observer]:
+def _train_halving(task: Task, decision: Decision) -> tuple[Decision, Session]:
     """Train; when memory runs out, once more with rows of half the length."""
     import torch
 
     fresh = _adapter_weights(task.model)
     try:
-        return decision, *_train(task, decision)
+        return decision, _train(task, decision)
     except torch.OutOfMemoryError:
         longest = max(row.num_tokens for row in task.prepared.train.encoded)
         half = decision.shape.halved(longest)
@@ -150,7 +165,7 @@ def _train_halving(task: Task, decision: Decision) -> tuple[Decision, Schedule, 
     _announce(task.run, decision)
     task.model.load_state_dict(fresh, strict=False)
     try:
-        return decision, *_train(task, decision)
+        return decision, _train(task, decision)
     except torch.OutOfMemoryError:
         raise _out_of_memory(decision) from None
 
@@ -172,28 +187,58 @@ def _out_of_memory(decision: Decision) -> TrainingError:
     )
 
 
-def _train(task: Task, decision: Decision) -> tuple[Schedule, Observer]:
+def _train(task: Task, decision: Decision) -> Session:
     pad_id = task.tokenizer.pad_token_id or 0
     encoded, settings, run = task.prepared.train.encoded, task.settings, task.run
     schedule = make_schedule(encoded, settings, decision.shape, pad_id=pad_id)
     _log_estimate(run, decision, schedule)
     checkpoint = newest_checkpoint(run.path)
     trainer = make_trainer(task, decision, schedule)
+    reached = step_of(checkpoint) if checkpoint else 0
+    seconds, last_loss = figures_until(run, checkpoint)
+    watch = _watch(task, checkpoint)
     with StopWish() as wish, Progress(schedule.num_steps, shown=is_main()) as progress:
-        spent = _seconds_until(run, checkpoint)
-        observer = Observer(run, progress, wish, schedule, seconds_before=spent)
-        trainer.add_callback(make_callback(observer))
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        observer = Observer(run, progress, wish, schedule, seconds_before=seconds)
+        observer.resume(reached, last_loss)
+        trainer.add_callback(make_callback(observer, watch, trainer.log))
+        for callback in make_callbacks(settings.loggers, run.path, first_step=reached + 1):
+            trainer.add_callback(callback)
+        if not watch.is_exhausted:
+            with EmbeddingNoise(task.model, settings.neftune_alpha):
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     observer.raise_non_finite()
-    reached = trainer.state.global_step
-    if wish.signal_number is not None and reached < schedule.num_steps:
-        observer.log("interrupted", step=reached)
-        raise InterruptedRunError(
-            f"stopped after step {reached} of {schedule.num_steps}; continue with: "
-            f"python -m finetune --resume {run.path}",
-            signal_number=wish.signal_number,
-        )
-    return schedule, observer
+    _raise_interrupted(observer, watch)
+    if watch.best_folder is not None:
+        load_adapter(task.model, watch.best_folder)
+    return Session(observer=observer, best_step=watch.best_step)
+
+
+def _watch(task: Task, checkpoint: Path | None) -> HeldoutWatch:
+    """Return the watch over the held-out loss, brought up to a checkpoint."""
+    watch = HeldoutWatch(
+        task.run,
+        patience=task.settings.early_stopping_patience,
+        keep_best=task.settings.keep_best,
+        measure=lambda: response_loss_nats(task.model, task.prepared.heldout.encoded),
+        save=task.model.save_pretrained,
+    )
+    if checkpoint is not None and watch.is_on:
+        load_adapter(task.model, checkpoint)
+        watch.resume(step_of(checkpoint))
+    return watch
+
+
+def _raise_interrupted(observer: Observer, watch: HeldoutWatch) -> None:
+    signal_number, reached = observer.wish.signal_number, observer.reached
+    num_steps = observer.schedule.num_steps
+    if signal_number is None or reached >= num_steps or watch.is_exhausted:
+        return
+    observer.log("interrupted", step=reached)
+    raise InterruptedRunError(
+        f"stopped after step {reached} of {num_steps}; continue with: "
+        f"python -m finetune --resume {observer.run.path}",
+        signal_number=signal_number,
+    )
 
 
 def _log_estimate(run: Run, decision: Decision, schedule: Schedule) -> None:
@@ -229,27 +274,3 @@ def make_trainer(task: Task, decision: Decision, schedule: Schedule) -> Any:
 def _columns(row: Row, *, is_packed: bool) -> dict[str, list[int]]:
     columns = {"input_ids": row.input_ids, "labels": row.labels}
     return columns | {"seq_lengths": row.seq_lengths} if is_packed else columns
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the last checkpoint that was written whole; its state file comes last."""
-    found = [
-        path
-        for path in (folder / CHECKPOINTS).glob("checkpoint-*")
-        if (path / "trainer_state.json").is_file() and (path / "optimizer.pt").is_file()
-    ]
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
-
-
-def _seconds_until(run: Run, checkpoint: Path | None) -> float:
-    """Return the training time already spent when a checkpoint was written."""
-    if checkpoint is None:
-        return 0.0
-    reached = int(checkpoint.name.rpartition("-")[2])
-    spent = [e["elapsed_seconds"] for e in run.events("step") if e["step"] <= reached]
-    return float(max(spent, default=0.0))
-
-
-def remove_checkpoints(folder: Path) -> None:
-    """Delete what only an unfinished run needs."""
-    shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)

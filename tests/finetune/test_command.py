@@ -19,6 +19,9 @@ SETTINGS = (
     "data.source=file",
     "data.licence=mit",
     "lora.dropout=0.1",
+    "train.neftune_alpha=5",
+    "train.keep_best=true",
+    'train.loggers=["tensorboard"]',
 )
 
 
@@ -161,6 +164,43 @@ def test_a_complete_run_is_not_resumed_but_named(finished, command):
     assert "is complete; nothing to resume" in again.stderr
 
 
+def events_of(path, event):
+    lines = (path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [found for found in map(json.loads, lines) if found["event"] == event]
+
+
+def test_the_best_checkpoint_is_what_the_run_holds(finished):
+    path = Path(finished[2].stdout.strip())
+    metrics = manifest_of(path)["metrics"]
+    events = events_of(path, "heldout_loss")
+    losses = {event["step"]: event["loss_nats"] for event in events if "step" in event}
+    assert sorted(losses) == [2, 4, 6, 8, 10]
+    assert metrics["best_step"] == min(losses, key=losses.get)
+    after = metrics["heldout_response_loss_after_nats"]
+    assert after == pytest.approx(min(losses.values()), abs=1e-5)
+
+
+def test_tensorboard_lies_in_the_run_and_is_no_artifact(finished):
+    path = Path(finished[2].stdout.strip())
+    assert list((path / "logs" / "tensorboard").glob("events.out.tfevents.*"))
+    assert not any(entry["path"].startswith("logs") for entry in manifest_of(path)["outputs"])
+
+
+@pytest.mark.slow
+def test_training_that_gains_no_more_ends_and_keeps_the_best(command, tiny_model, rows_file):
+    more = ("train.learning_rate=50", "train.max_steps=40", "train.early_stopping_patience=1")
+    words = [word for pair in more for word in ("--set", pair)]
+    done = command(*options(tiny_model, rows_file), *words)
+    assert done.returncode == 0, done.stderr
+    path = Path(done.stdout.strip())
+    metrics = manifest_of(path)["metrics"]
+    losses = [event["loss_nats"] for event in events_of(path, "heldout_loss") if "step" in event]
+    assert metrics["num_steps"] == 2 * len(losses) < metrics["num_planned_steps"] == 40
+    assert losses[-1] >= losses[-2] == min(losses)
+    assert metrics["heldout_response_loss_after_nats"] == pytest.approx(min(losses), abs=1e-5)
+    assert metrics["train_tokens"] == events_of(path, "step")[-1]["num_tokens"]
+
+
 @pytest.mark.slow
 def test_an_interrupted_run_resumes_to_the_same_adapter(finished, command, tmp_path, tiny_model):
     _, data, done = finished
@@ -191,7 +231,7 @@ def test_an_interrupted_run_resumes_to_the_same_adapter(finished, command, tmp_p
     assert resumed.stdout == f"{path}\n"
     assert_same_weights(Path(done.stdout.strip()), path)
     ours, theirs = (manifest_of(run)["metrics"] for run in (path, done.stdout.strip()))
-    for name in ("train_tokens", "num_steps", "heldout_response_loss_before_nats"):
+    for name in ("train_tokens", "num_steps", "best_step", "heldout_response_loss_before_nats"):
         assert ours[name] == theirs[name]
 
 

@@ -61,11 +61,11 @@ def test_a_loss_that_is_not_finite_names_its_step(observer, loss):
 
 def test_a_signal_saves_and_stops_after_the_step(observer):
     control = SimpleNamespace(should_save=False, should_training_stop=False)
-    observer.step_ended(control)
+    observer.step_ended(control, state(2))
     assert not control.should_training_stop
     with observer.wish:
         signal.raise_signal(signal.SIGTERM)
-    observer.step_ended(control)
+    observer.step_ended(control, state(2))
     assert (control.should_save, control.should_training_stop) == (True, True)
 
 

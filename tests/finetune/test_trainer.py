@@ -42,7 +42,7 @@ def card_that_holds(limit, tried):
             with torch.no_grad():
                 task.model.weight.add_(1.0)
             raise torch.OutOfMemoryError
-        return "schedule", task.model.weight.clone()
+        return task.model.weight.clone()
 
     return train
 
@@ -51,7 +51,7 @@ def test_rows_are_halved_once_and_training_starts_from_the_fresh_adapter(task, m
     tried = []
     monkeypatch.setattr(trainer, "_train", card_that_holds(1_024, tried))
     fresh = task.model.weight.detach().clone()
-    used, _, weight = trainer._train_halving(task, decision(2_048))
+    used, weight = trainer._train_halving(task, decision(2_048))
     assert tried[1] == used.shape == StepShape(row_tokens=1_024, rows_per_step=2)
     assert torch.equal(weight, fresh)
     assert "out of GPU memory at rows of 2,048 tokens" in capsys.readouterr().err
@@ -62,12 +62,3 @@ def test_a_second_shortage_is_an_error_that_says_what_to_lower(task, monkeypatch
     monkeypatch.setattr(trainer, "_train", card_that_holds(0, []))
     with pytest.raises(TrainingError, match=r"rows of 1,024 tokens: lower train\.row_tokens"):
         trainer._train_halving(task, decision(2_048))
-
-
-def test_a_checkpoint_without_its_last_file_is_passed_over(tmp_path):
-    for step, files in ((5, ("optimizer.pt", "trainer_state.json")), (10, ("optimizer.pt",))):
-        folder = tmp_path / "checkpoints" / f"checkpoint-{step}"
-        folder.mkdir(parents=True)
-        for name in files:
-            (folder / name).touch()
-    assert trainer.newest_checkpoint(tmp_path).name == "checkpoint-5"

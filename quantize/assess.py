@@ -6,7 +6,7 @@ All of it stands beside the run; nothing here changes a file that the manifest l
 from pathlib import Path
 
 from quantize import measure, recommend, report
-from quantize.config import QuantizeConfig, RecommendConfig
+from quantize.config import MeasureConfig, QuantizeConfig, RecommendConfig
 from quantize.errors import RunError
 from quantize.measurement_file import Measurement, Subject, machine_record, read
 from quantize.metadata import parent_sha256
@@ -22,11 +22,10 @@ def measure_run(run: Path, config: QuantizeConfig, steps: Steps | None = None) -
     """Measure what is not known on this machine, recommend and write the report."""
     written = read_manifest(run)
     subjects = [Subject(path=path, sha256=digest) for path, digest in files(run, written)]
-    heldout = run / "heldout.jsonl"
     done = measure.measure(
         run,
         subjects,
-        heldout if heldout.is_file() else None,
+        _examples(run, config.measure),
         config.measure,
         steps or Steps(run / LOG),
         context=config.recommend.context,
@@ -35,6 +34,17 @@ def measure_run(run: Path, config: QuantizeConfig, steps: Steps | None = None) -
         say(line)
     recommend_run(run, config.recommend)
     return done
+
+
+def _examples(run: Path, config: MeasureConfig) -> Path | None:
+    """Return the examples to judge on: the run's own, else the named ones."""
+    heldout = run / "heldout.jsonl"
+    if heldout.is_file() or not config.examples:
+        return heldout if heldout.is_file() else None
+    path = Path(config.examples).expanduser()
+    if not path.is_file():
+        raise RunError(f"measure.examples: no such file {path}")
+    return path
 
 
 def recommend_run(run: Path, bounds: RecommendConfig) -> recommend.Recommendation:

@@ -120,6 +120,8 @@ class MeasureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Tokens of the text a file is scored on."""
     max_example_tokens: int = 512
     """Longest example used, prompt and response together; also the window of the text."""
+    examples: str = ""
+    """A file of held-out examples, for a run whose source brought none."""
     text: str = ""
     """A text file, WikiText-2 for example; empty: Python's language reference."""
     full: bool = False

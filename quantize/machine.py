@@ -2,10 +2,13 @@
 
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import Any
 
 from quantize.digest import sha256_json
+
+_STATUS = Path("/proc/self/status")
 
 
 def cpu_name() -> str:
@@ -40,6 +43,29 @@ def available_bytes() -> int | None:
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) << 10
     return memory_bytes()
+
+
+def own_peak_bytes() -> int | None:
+    """Return this process's own peak; getrusage's also counts what the parent was before exec."""
+    if not _STATUS.is_file():
+        return None
+    for line in _STATUS.read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) << 10
+    return None
+
+
+def peak_bytes() -> int | None:
+    """Return the highest resident memory of this process or any that it started and waited for.
+
+    Pages of mapped files count. None where the system does not tell.
+    """
+    own = own_peak_bytes()
+    if own is None or sys.platform == "win32":
+        return own
+    import resource
+
+    return max(own, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10)
 
 
 def hardware() -> dict[str, Any]:

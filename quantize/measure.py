@@ -23,7 +23,7 @@ from quantize.timing import sample, time_in_turns
 
 _COMPARED = ("mean_kld_nats", "p99_kld_nats", "top1_agreement", "perplexity_ratio")
 
-_OWN_RECORD = ("text", "pass_at_1")
+_OWN_RECORD = ("text", "examples", "pass_at_1")
 """Settings that are recorded by what they came to, beside the figures."""
 
 

@@ -19,6 +19,7 @@ from quantize.build import Builder, Built
 from quantize.config import QuantizeConfig, to_dict
 from quantize.errors import RunError
 from quantize.examples import read_examples
+from quantize.machine import peak_bytes
 from quantize.plan import STAGE, Plan, warnings
 from quantize.progress import Steps
 from quantize.record import manifest, provenance
@@ -122,7 +123,10 @@ def _complete(run: Path, work: Plan, options: Options, steps: Steps) -> None:
         verify.write(run, checked)
         checked.require()
         metrics = checked.metrics()
-    write_json(run / MANIFEST, manifest(run, work, builder.outputs(), metrics))
+    outputs, peak = builder.outputs(), peak_bytes()
+    if peak is not None:
+        metrics["peak_memory_bytes"] = peak
+    write_json(run / MANIFEST, manifest(run, work, outputs, metrics))
     ledger.finish()
 
 

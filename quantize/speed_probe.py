@@ -12,8 +12,7 @@ from pathlib import Path
 import msgspec
 
 from quantize.errors import LibraryError, QuantizeError
-
-_STATUS = Path("/proc/self/status")
+from quantize.machine import own_peak_bytes
 
 
 class SpeedProbe(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,20 +83,10 @@ def _sample(probe: SpeedProbe) -> Sample:
         )
     return Sample(
         load_seconds=loaded,
-        resident_bytes=_peak_resident_bytes(),
+        resident_bytes=own_peak_bytes(),
         prefill=rates.prefill,
         decode=rates.decode,
     )
-
-
-def _peak_resident_bytes() -> int | None:
-    """Return this process's own peak; getrusage's also counts what the parent was before exec."""
-    if not _STATUS.is_file():
-        return None
-    for line in _STATUS.read_text(encoding="utf-8").splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) << 10
-    return None
 
 
 def main() -> int:

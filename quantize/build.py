@@ -16,6 +16,7 @@ from quantize.config import QuantizeConfig
 from quantize.convert import convert_to_f16, require_space
 from quantize.digest import sha256_pairs
 from quantize.errors import SourceError
+from quantize.finite import require_finite
 from quantize.ggml_types import by_name
 from quantize.gguf_header import read_header
 from quantize.imatrix_artifact import FILE as IMATRIX
@@ -148,6 +149,7 @@ class Builder:
         raw = self.run / f"{target.name}.raw.partial"
         with steps.step(f"convert to {target.name}"):
             convert_to_f16(folder, raw, name=self.name, log=self.run / "convert.log")
+            require_finite(read_header(raw))
             self._finish(raw, target, "f16", self._weights_sha256(folder))
         return target
 
@@ -160,6 +162,7 @@ class Builder:
         target = self.run / f"{self.name}-{held}.gguf"
         if not self.ledger.valid(target):
             with steps.step(f"copy the source as {target.name}"):
+                require_finite(header)
                 self._finish(self.source.path, target, held, self.source.sha256)
         return target
 

@@ -77,6 +77,7 @@ def adapter_run(run: Path) -> Path:
     if source is None or not Path(source.ref).is_dir():
         raise RunError(f"the finetune run of {run}, whose adapter is to be compared, is gone")
     base = resolve_source(source.ref)[0].weights
+    discard_partial(run)
     compare_adapter(run, ggufs, Path(source.ref) / "adapter", base, Steps(run / LOG))
     return run / COMPARISON
 

@@ -1,6 +1,11 @@
 """A run with a byte budget keeps its search, compares with stock types, and resumes what it had."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -9,6 +14,7 @@ from quantize import budget_artifact, build
 from quantize.__main__ import main
 from quantize.budget_artifact import label, read
 from quantize.config import BudgetConfig
+from quantize.digest import sha256_file
 from quantize.gguf_header import read_header
 
 ASKED = ["--types", "f16", "--target-bpw", "6.6", "--no-verify"]
@@ -25,18 +31,26 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def done(home, tiny_merged):
+def asked(tiny_merged, tmp_path_factory):
+    """Return what asks for a budget and a matrix collected on a text."""
+    text = tmp_path_factory.mktemp("calibration") / "text.txt"
+    text.write_text("def add(a, b):\n    return a + b\n" * 20)
+    source = ["--from", str(tiny_merged / "f16.gguf")]
+    return [*source, *ASKED, "--set", f"imatrix.text={text}"]
+
+
+@pytest.fixture(scope="module")
+def done(home, asked):
     """Run once to a kill after the search, and again to the end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGESMITH_HOME", str(home))
         patch.setattr(build, "quantize_file", _killed)
-        arguments = ["--from", str(tiny_merged / "f16.gguf"), *ASKED]
         with pytest.raises(SystemExit):
-            main(arguments)
+            main(asked)
         patch.undo()
         patch.setenv("EDGESMITH_HOME", str(home))
         patch.setattr(budget_artifact, "Search", _searched_again)
-        assert main(arguments) == 0
+        assert main(asked) == 0
     (run,) = (home / "runs" / "quantize").iterdir()
     return run
 
@@ -47,6 +61,44 @@ def _killed(*_arguments, **_options):
 
 def _searched_again(*_arguments):
     raise AssertionError("the search was there already")
+
+
+def test_killed_while_collecting_and_while_searching_it_ends_with_the_same_bytes(
+    done, asked, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("EDGESMITH_HOME", str(tmp_path))
+    num_kills = sum(_kill_at(tmp_path, asked, each) for each in ("imatrix", "budget/unfinished.*"))
+    if num_kills == 0:
+        pytest.skip("the process was faster than the kill")
+    assert main([*asked, "--no-measure"]) == 0
+    (run,) = (tmp_path / "runs" / "quantize").iterdir()
+    assert _hashes(run) == _hashes(done)
+    assert not list(run.rglob("*.partial"))
+    assert not list(run.rglob("unfinished.*"))
+
+
+def _kill_at(home, asked, moment):
+    """Kill the command when a file appears; return whether it was still at work then."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "quantize", *asked, "--no-measure"],
+        env=os.environ | {"EDGESMITH_HOME": str(home)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while process.poll() is None and not list(home.glob(f"runs/quantize/*/{moment}")):
+        assert time.monotonic() < deadline
+    is_early = process.poll() is None
+    if is_early:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return is_early
+
+
+def _hashes(run):
+    files = [*run.glob("*.gguf"), *run.glob("imatrix/*.gguf"), *run.glob("budget/*.json")]
+    return {path.name: sha256_file(path) for path in files}
 
 
 def test_the_file_is_within_its_budget_and_named_after_it(done):

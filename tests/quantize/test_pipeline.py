@@ -249,6 +249,36 @@ def test_a_tokenizer_the_converter_would_misread_is_refused(tiny_model, tmp_path
     assert "SentencePiece" in capsys.readouterr().err
 
 
+def test_a_tokenizer_the_converter_does_not_know_is_named_as_the_reason(
+    tiny_model, tmp_path, capsys
+):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for path in tiny_model.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    odd = {"type": "Split", "pattern": {"String": "e"}, "behavior": "Isolated", "invert": False}
+    tokenizer["pre_tokenizer"]["pretokenizers"].insert(0, odd)
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    assert quantize(tmp_path, "--from", str(folder), "--types", "f16")[0] == 2
+    assert "does not know the tokenizer of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [b"\x00\x7e", b"\x00\xfc"], ids=["NaN", "infinity"])
+def test_a_gguf_with_a_number_that_is_none_is_refused_with_the_tensor(
+    done, tmp_path, capsys, value
+):
+    source = tmp_path / "broken.gguf"
+    header = read_header(done / "tiny-model-f16.gguf")
+    raw = bytearray(header.path.read_bytes())
+    tensor = next(t for t in header.tensors if t.name == "blk.1.ffn_up.weight")
+    place = header.data_offset + tensor.offset + 64
+    raw[place : place + 2] = value
+    source.write_bytes(raw)
+    assert quantize(tmp_path, "--from", str(source), "--types", "q4_0")[0] == 2
+    assert "tensor blk.1.ffn_up.weight holds 1 values that are NaN" in capsys.readouterr().err
+
+
 def test_a_model_the_converter_does_not_know_quotes_its_words(tiny_model, tmp_path, capsys):
     folder = tmp_path / "model"
     folder.mkdir()
@@ -266,3 +296,18 @@ def test_recommend_prints_the_file_or_says_what_to_give_up(home, done, capsys):
     assert Path(printed).parent == done
     assert quantize(home, "recommend", str(done), "--ram", "10M") == (1, "")
     assert "nothing fits" in capsys.readouterr().err
+
+
+def test_an_adapter_beside_the_base_is_compared_with_merged_type_by_type(home, done):
+    status, printed = quantize(home, "adapter", "--compare", str(done))
+    assert (status, printed) == (0, str(done / "adapter_comparison.json"))
+    document = json.loads((done / "adapter_comparison.json").read_text())
+    by_type = {each["quant_type"]: each for each in document["comparisons"]}
+    assert list(by_type) == ["f16", "q8_0", "q4_k_m"]
+    assert by_type["f16"]["merged_mean_kld_nats"] == 0
+    assert by_type["f16"]["adapter_mean_kld_nats"] < 1e-4
+    for name in ("q8_0", "q4_k_m"):
+        ways = [by_type[name][f"{way}_mean_kld_nats"] for way in ("merged", "adapter")]
+        assert 0 < min(ways) <= max(ways) < 3 * min(ways)
+    assert "## Adapter beside the base, or merged" in (done / "report.md").read_text()
+    assert not list(done.glob("*.partial"))

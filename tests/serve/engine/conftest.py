@@ -251,7 +251,30 @@ class Harness:
                 break
         return token_ids[len(prompt) :]
 
+    def act(self, kind, value):
+        """Do what scripts of random actions have in common."""
+        if kind == "cancel" and self.generations:
+            self.generations[value % len(self.generations)].cancel()
+        elif kind == "step":
+            for _ in range(value):
+                self.step()
+                self.check_seats()
+        elif kind == "pause":
+            self.now += value
+        elif kind == "abort":
+            self.abort_once()
+
+    def abort_once(self):
+        """Make the next decode behave as if a newcomer had raised the flag in its midst."""
+
+        def during_decode(_):
+            self.model.abort.raise_()
+            self.model.during_decode = lambda _: None
+
+        self.model.during_decode = during_decode
+
     def check_seats(self):
+        assert self.cache.what_is_wrong() is None
         used = [slot for slot in self.slots.slots if slot.sequence is not None]
         assert {slot.sequence for slot in used} == set(self.scheduler.running)
         for slot in used:

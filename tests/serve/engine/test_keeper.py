@@ -33,20 +33,10 @@ actions = st.lists(
         st.tuples(st.just("step"), st.integers(1, 6)),
         st.tuples(st.just("pause"), st.floats(0.5, 50.0)),
         st.tuples(st.just("purge")),
-        st.tuples(st.just("abort")),
+        st.tuples(st.just("abort"), st.none()),
     ),
     max_size=40,
 )
-
-
-def abort_once(harness):
-    """Make the next decode behave as if a newcomer had raised the flag in its midst."""
-
-    def during_decode(rows):
-        harness.model.abort.raise_()
-        harness.model.during_decode = lambda rows: None
-
-    harness.model.during_decode = during_decode
 
 
 def act(harness, action):
@@ -60,32 +50,19 @@ def act(harness, action):
             cache_scope=scope,
             context_length=140,
         )
-    elif kind == "cancel" and harness.generations:
-        harness.generations[rest[0] % len(harness.generations)].cancel()
-    elif kind == "step":
-        for _ in range(rest[0]):
-            step(harness)
-    elif kind == "pause":
-        harness.now += rest[0]
-        step(harness)
-    elif kind == "abort":
-        abort_once(harness)
     elif kind == "purge":
         harness.worker.purge()
-        step(harness)
-
-
-def step(harness):
-    harness.step()
-    harness.check_seats()
-    assert harness.cache.what_is_wrong() is None
+        harness.step()
+    else:
+        harness.act(kind, *rest)
 
 
 def rest_long_enough(harness):
     """Let everything idle be demoted, a prefix a step."""
     harness.now += 2.0
     for _ in harness.slots.slots:
-        step(harness)
+        harness.step()
+        harness.check_seats()
 
 
 def answer(harness, prompt, **fields):

@@ -25,7 +25,7 @@ actions = st.lists(
         arrivals,
         st.tuples(st.just("cancel"), st.integers(0, 30)),
         st.tuples(st.just("step"), st.integers(1, 5)),
-        st.tuples(st.just("abort")),
+        st.tuples(st.just("abort"), st.none()),
         st.tuples(st.just("slow"), st.floats(0.001, 1.0)),
     ),
     max_size=30,
@@ -39,14 +39,6 @@ def nearly(token_ids, edits):
         if at < len(guess):
             guess[at] = token_id
     return guess
-
-
-def abort_once(harness):
-    def during_decode(rows):
-        harness.model.abort.raise_()
-        harness.model.during_decode = lambda rows: None
-
-    harness.model.during_decode = during_decode
 
 
 def take_seconds(harness, seconds_per_row, seconds_per_call=0.0):
@@ -69,16 +61,10 @@ def act(harness, action):
             context_length=CONTEXT_LENGTH,
             prediction_token_ids=nearly(expected, edits),
         )
-    elif kind == "cancel" and harness.generations:
-        harness.generations[rest[0] % len(harness.generations)].cancel()
-    elif kind == "step":
-        for _ in range(rest[0]):
-            harness.step()
-            harness.check_seats()
-    elif kind == "abort":
-        abort_once(harness)
     elif kind == "slow":
-        take_seconds(harness, rest[0])
+        take_seconds(harness, *rest)
+    else:
+        harness.act(kind, *rest)
 
 
 @settings(max_examples=300, deadline=None)

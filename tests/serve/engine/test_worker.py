@@ -27,21 +27,11 @@ actions = st.lists(
         arrivals,
         st.tuples(st.just("cancel"), st.integers(0, 30)),
         st.tuples(st.just("step"), st.integers(1, 5)),
-        st.tuples(st.just("abort")),
-        st.tuples(st.just("wait"), st.floats(0.1, 5.0)),
+        st.tuples(st.just("abort"), st.none()),
+        st.tuples(st.just("pause"), st.floats(0.1, 5.0)),
     ),
     max_size=40,
 )
-
-
-def abort_once(harness):
-    """Make the next decode behave as if a newcomer had raised the flag in its midst."""
-
-    def during_decode(rows):
-        harness.model.abort.raise_()
-        harness.model.during_decode = lambda rows: None
-
-    harness.model.during_decode = during_decode
 
 
 def act(harness, action):
@@ -55,16 +45,8 @@ def act(harness, action):
             prompt_logprobs=prompt_logprobs,
             context_length=120,
         )
-    elif kind == "cancel" and harness.generations:
-        harness.generations[rest[0] % len(harness.generations)].cancel()
-    elif kind == "step":
-        for _ in range(rest[0]):
-            harness.step()
-            harness.check_seats()
-    elif kind == "abort":
-        abort_once(harness)
-    elif kind == "wait":
-        harness.now += rest[0]
+    else:
+        harness.act(kind, *rest)
 
 
 @settings(max_examples=400, deadline=None)
@@ -228,7 +210,7 @@ def test_an_aborted_chunk_goes_on_from_what_the_memory_can_keep(make_harness, ca
     harness = make_harness(n_batch=32, can_trim=can_trim)
     generation = harness.submit(range(1, 100), max_tokens=3)
     harness.step()
-    abort_once(harness)
+    harness.abort_once()
     harness.step()
     assert generation.sequence.num_computed == num_left
     harness.check_seats()

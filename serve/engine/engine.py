@@ -7,27 +7,19 @@ here may be called from an event loop's thread.
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from serve.engine import machine
+from serve.engine.admission import Places, check_token_ids, checked
 from serve.engine.config import EngineConfig
 from serve.engine.constraints import Constraints
 from serve.engine.decode_times import DecodeTimes
 from serve.engine.disk_tier import DiskTier
 from serve.engine.drafts import Drafter
-from serve.engine.errors import (
-    EngineClosedError,
-    EngineError,
-    InvalidSamplingError,
-    PromptTooLongError,
-    QueueFullError,
-)
+from serve.engine.errors import EngineClosedError, EngineError
 from serve.engine.generation import Generation
 from serve.engine.healing import Healing, Spellings
 from serve.engine.identity import cache_identity
@@ -36,7 +28,6 @@ from serve.engine.lane import Lane
 from serve.engine.model import Model
 from serve.engine.model_info import ModelInfo
 from serve.engine.prefix_cache import PrefixCache
-from serve.engine.sampler import check_sampling
 from serve.engine.scheduler import Limits, Scheduler
 from serve.engine.sequence import Sequence
 from serve.engine.slots import SlotTable
@@ -55,8 +46,6 @@ if TYPE_CHECKING:
     from serve.engine.request import AdapterMix, Constraint, GenerationRequest
 
 __all__ = ["Engine", "EngineConfig", "Generation", "ModelInfo"]
-
-_MAX_RETRY_SECONDS = 60
 
 MOST_CACHE_BYTES = 512 * 2**20
 
@@ -102,8 +91,7 @@ class Engine:
         keeper = Keeper(model, slots, self._cache, config.cache_demote_seconds)
         speculation = Speculation(_decode_times(model.info), model.n_batch)
         self._worker = Worker(model, self._scheduler, keeper, speculation, time.monotonic)
-        self._max_unfinished = model.info.n_slots + config.queue_limit
-        self._num_unfinished = 0
+        self._places = Places(model.info.n_slots, config.queue_limit, self._worker.counters)
         self._lock = threading.Lock()
         self._is_closed = False
 
@@ -127,7 +115,7 @@ class Engine:
         except EngineError:
             model.close()
             raise
-        engine._worker.start(engine._note_finished)
+        engine._worker.start(engine._places.give_back)
         return engine
 
     @property
@@ -146,19 +134,19 @@ class Engine:
     def detokenize(self, token_ids: Many[int], *, special: bool = True) -> str:
         """Decode; `special` shows control tokens. Any thread. Raises: InvalidSamplingError."""
         self._check_open()
-        self._check_token_ids(token_ids)
+        check_token_ids(token_ids, self.model_info.n_vocab)
         return self._vocabulary.detokenize(token_ids, special=special)
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return one token as it reads, control tokens by name. Raises: InvalidSamplingError."""
         self._check_open()
-        self._check_token_ids((token_id,))
+        check_token_ids((token_id,), self.model_info.n_vocab)
         return self._vocabulary.token_bytes(token_id)
 
     def is_control(self, token_id: int) -> bool:
         """Say whether a token is a mark and no text. Raises: InvalidSamplingError."""
         self._check_open()
-        self._check_token_ids((token_id,))
+        check_token_ids((token_id,), self.model_info.n_vocab)
         return not self._vocabulary.text_bytes(token_id)
 
     def prepare(self, constraint: Constraint) -> None:
@@ -178,7 +166,7 @@ class Engine:
         Raises: PromptTooLongError, QueueFullError, InvalidSamplingError, UnknownAdapterError,
         InvalidConstraintError, EngineClosedError.
         """
-        request = self._checked(request)
+        request = checked(request, self._model)
         constraint = self._constraints.start(request.constraint) if request.constraint else None
         sequence = Sequence(
             request, context_length=self.model_info.context_length, now=time.monotonic()
@@ -199,11 +187,11 @@ class Engine:
             drafter,
             healing=healing,
         )
-        self._reserve()
+        self._places.take()
         try:
             self._worker.submit(lane)
         except EngineClosedError:
-            self._note_finished()
+            self._places.give_back()
             raise
         return generation
 
@@ -225,76 +213,17 @@ class Engine:
         stored = self._cache.match(asked, scope, self.model_info.n_cells)
         return max(resident, stored.num_tokens if stored is not None else 0)
 
-    def _checked(self, request: GenerationRequest) -> GenerationRequest:
-        if request.begins_with and request.constraint is not None:
-            request = self._unhealed(request)  # a constraint holds the answer alone
-        prompt = request.prompt_token_ids or self._begin_of_text()
-        self._check_token_ids(prompt)
-        self._check_token_ids(request.prediction_token_ids)
-        check_sampling(request.sampling, self.model_info.n_vocab)
-        if request.max_tokens is not None and request.max_tokens < 0:
-            raise InvalidSamplingError(
-                "max_tokens", f"max_tokens is {request.max_tokens}; it must be at least 0"
-            )
-        if len(prompt) >= self.model_info.context_length:
-            raise PromptTooLongError(len(prompt), self.model_info.context_length)
-        mix = self._model.adapters.check(request.adapters)
-        scope = self._model.adapters.scope(request.cache_scope, mix)
-        return msgspec.structs.replace(
-            request, prompt_token_ids=prompt, adapters=mix, cache_scope=scope
-        )
-
-    def _unhealed(self, request: GenerationRequest) -> GenerationRequest:
-        """Read the beginning of the answer as the end of the prompt."""
-        text = request.begins_with
-        more = self._vocabulary.tokenize(text, add_special=False, parse_special=False)
-        prompt = [*request.prompt_token_ids, *more]
-        return msgspec.structs.replace(request, prompt_token_ids=prompt, begins_with="")
-
-    def _begin_of_text(self) -> tuple[int, ...]:
-        info = self.model_info
-        ids = (info.bos_token_id, info.eos_token_id, 0)
-        return (next(token_id for token_id in ids if token_id is not None),)
-
     def _check_open(self) -> None:
         """The vocabulary dies with the model."""
         if self._is_closed:
             raise EngineClosedError("the engine is closed")
-
-    def _check_token_ids(self, token_ids: Many[int]) -> None:
-        """One bad row would fail everyone's batch."""
-        n_vocab = self.model_info.n_vocab
-        if token_ids and not (min(token_ids) >= 0 and max(token_ids) < n_vocab):
-            wrong = next(i for i in token_ids if not 0 <= i < n_vocab)
-            raise InvalidSamplingError(
-                "prompt", f"token {wrong} does not exist; the vocabulary has {n_vocab} tokens"
-            )
-
-    def _reserve(self) -> None:
-        """Count a request in. Raises: QueueFullError."""
-        with self._lock:
-            if self._num_unfinished >= self._max_unfinished:
-                num_waiting = self._num_unfinished - self.model_info.n_slots
-                raise QueueFullError(num_waiting, self._config.queue_limit, self._retry_seconds())
-            self._num_unfinished += 1
-
-    def _retry_seconds(self) -> int:
-        """Estimate when the next place gets free: the mean stay over the seats."""
-        counters = self._worker.counters
-        num_finished = max(counters.requests_finished.total(), 1)
-        stay = counters.seated_seconds / num_finished / self.model_info.n_slots
-        return min(max(math.ceil(stay), 1), _MAX_RETRY_SECONDS)
-
-    def _note_finished(self) -> None:
-        with self._lock:
-            self._num_unfinished -= 1
 
     def stats(self) -> EngineStats:
         """Take a snapshot; any thread, any time, a step behind at most."""
         slots, disk = slot_stats(self._scheduler.slots), self._cache.disk
         return EngineStats(
             slots=slots,
-            num_waiting=self._num_unfinished - len(self._scheduler.running),
+            num_waiting=self._places.num_taken - len(self._scheduler.running),
             num_running=len(self._scheduler.running),
             num_cells=self.model_info.n_cells,
             num_held_tokens=sum(slot.num_held_tokens for slot in slots),

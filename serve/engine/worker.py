@@ -1,6 +1,6 @@
-"""The one thread that touches the llama context: lanes in, events out, step by step.
+"""The one thread that touches the llama context: plan, compute, hand on, step by step.
 
-Knows no HTTP and no event loop beyond the outbox; who goes first is the scheduler's affair.
+Knows no HTTP and no event loop; who goes first is the scheduler's affair, who reads the desk's.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from serve.engine.batch import Outcome, build_batch
+from serve.engine.desk import Desk
 from serve.engine.errors import DecodeError
-from serve.engine.generation import Outbox
 from serve.engine.mailbox import Mailbox
 from serve.engine.request import FinishReason
-from serve.engine.sequence import Sequence, Status
+from serve.engine.sequence import Status
 from serve.engine.stats import Counters
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from serve.engine.keeper import Keeper
     from serve.engine.lane import Lane
     from serve.engine.scheduler import Plan, Scheduler
+    from serve.engine.sequence import Sequence
     from serve.engine.slots import Seating
     from serve.engine.speculation import Speculation
 
@@ -52,9 +53,7 @@ class Worker:
         self._keeper = keeper
         self._speculation = speculation
         self._clock = clock
-        self._lanes: dict[Sequence, Lane] = {}
-        self._outbox = Outbox()
-        self._on_finished: Callable[[], None] = lambda: None
+        self._desk = Desk(model, scheduler, self.counters, clock)
         self._closing = False
         self._is_purge_wanted = False  # set by any thread, acted on by the worker
         self._chunk_class: int | None = None  # of the prefill chunk that runs now
@@ -63,7 +62,7 @@ class Worker:
 
     def start(self, on_finished: Callable[[], None]) -> None:
         """Begin; `on_finished` is called on the worker's thread at each request's end."""
-        self._on_finished = on_finished
+        self._desk.on_finished = on_finished
         self._thread.start()
 
     def submit(self, lane: Lane) -> None:
@@ -107,46 +106,34 @@ class Worker:
             reason = f"the engine failed: {error!r}"
             self.failure = reason
         self.mailbox.close(reason)
-        self._fail_all(reason)
+        self._desk.fail_all(self.mailbox.take(wait=False), reason)
         self._keeper.close(self._clock(), cells_are_sound=self.failure is None)
 
     def step(self, *, wait: bool = False) -> None:
         """Take lanes, plan, decode, sample, emit."""
         sleep = self._keeper.seconds_to_next(self._clock()) if wait else None
         for lane in self.mailbox.take(wait=wait, timeout_seconds=sleep):
-            self._enter(lane)
+            self._desk.enter(lane)
         began, decoding = self._clock(), self.counters.decode_seconds
-        self._drop_cancelled()
+        self._desk.drop_cancelled()
         self._purge_if_wanted()
         plan = self.scheduler.plan(self._clock())
         for seating in plan.seatings:
             self._seat(seating)
         self._compute(self._with_drafts(plan))
-        self._outbox.flush()
+        self._desk.flush()
         self._compute_chunk(plan)
-        self._outbox.flush()
+        self._desk.flush()
         self._keeper.tidy(self._clock())
         if not self.scheduler.has_work:
             self._keeper.audit()
         inside = self.counters.decode_seconds - decoding
         self.counters.count_step(inside, self._clock() - began - inside)
 
-    def _enter(self, lane: Lane) -> None:
-        self._lanes[lane.sequence] = lane
-        self.scheduler.add(lane.sequence)
-        try:
-            lane.open()
-        except Exception as error:  # noqa: BLE001  # one request's failure stays its own
-            self._fail(lane.sequence, f"the sampler could not be made: {error}")
-
     def _purge_if_wanted(self) -> None:
         if self._is_purge_wanted:
             self._is_purge_wanted = False
             self._keeper.purge()
-
-    def _drop_cancelled(self) -> None:
-        for sequence in [s for s in self._lanes if s.is_cancelled]:
-            self._finish(sequence, FinishReason.CANCELLED)
 
     def _seat(self, seating: Seating) -> None:
         """Move cells as the seating says, after a copy of what goes was kept."""
@@ -162,12 +149,12 @@ class Worker:
             elif not self._keeper.restore(seating, now):
                 self.scheduler.mark_unread(seating.sequence)
         except DecodeError as error:
-            self._fail(seating.sequence, str(error))
+            self._desk.fail(seating.sequence, str(error))
 
     def _with_drafts(self, plan: Plan) -> Many[Span]:
         return self._speculation.extend(
             plan.decode,
-            lambda sequence: self._lanes[sequence].drafter,
+            lambda sequence: self._desk.lanes[sequence].drafter,
             others_wait=bool(plan.prefill),
         )
 
@@ -226,7 +213,7 @@ class Worker:
         for span in spans:
             self.scheduler.mark_computed(span, now)
         for row, sequence, position in batch.scored:
-            self._lanes[sequence].score(position, self._model.logits(row))
+            self._desk.lanes[sequence].score(position, self._model.logits(row))
         for row, span in batch.outputs:
             sequence = span.sequence
             try:
@@ -236,7 +223,7 @@ class Worker:
                     self._advance(span, row)
             except Exception as error:
                 logger.exception("a sequence failed")
-                self._fail(sequence, f"choosing a token failed: {error!r}")
+                self._desk.fail(sequence, f"choosing a token failed: {error!r}")
 
     def _settle_draft(self, span: Span, num_true: int) -> None:
         """Keep the cells of what came true and cut the others."""
@@ -250,19 +237,17 @@ class Worker:
 
     def _advance(self, span: Span, first_row: int) -> None:
         sequence = span.sequence
-        lane = self._lanes[sequence]
+        lane = self._desk.lanes[sequence]
         num_true, reason = lane.verify(span, first_row, self._model.logits)
         self._settle_draft(span, num_true)
         sequence.status = Status.DECODE
         self.counters.count_tokens(
             sequence, max(len(sequence.token_ids) - span.stop, 1), self._clock()
         )
-        if reason is not None:
-            self._finish(sequence, reason)
-            return
-        delta = lane.take_delta()
-        if delta is not None:
-            self._outbox.post(lane.generation, delta)
+        if reason is None:
+            self._desk.emit(lane)
+        else:
+            self._desk.finish(sequence, reason)
 
     def _recover(self, spans: Many[Span]) -> None:
         """Find out what an aborted batch left; its last token is read again for its logits."""
@@ -277,7 +262,7 @@ class Worker:
         """Free cells for the next step; a sequence that needs more than all ends by length."""
         held = self.scheduler.make_room()
         if held is None:
-            self._finish(spans[0].sequence, FinishReason.LENGTH)
+            self._desk.finish(spans[0].sequence, FinishReason.LENGTH)
             return
         self._keeper.keep(held, self._clock())
         self._model.trim(held.seq_id, 0)
@@ -287,40 +272,4 @@ class Worker:
         """End the sequences of a failed batch; what their cells hold is unknown."""
         logger.error("%s", message)
         for span in spans:
-            self._fail(span.sequence, message)
-
-    def _fail(self, sequence: Sequence, message: str) -> None:
-        if sequence.is_seated:
-            self._model.trim(sequence.seq_id, 0)
-        self._finish(sequence, FinishReason.ERROR, error=message)
-
-    def _finish(
-        self, sequence: Sequence, reason: FinishReason, *, error: str | None = None
-    ) -> None:
-        lane = self._lanes[sequence]
-        if sequence.is_scored and sequence.is_seated:
-            self._model.trim(sequence.seq_id, 0)
-        is_kept = error is None and not sequence.is_scored
-        self.scheduler.finish(sequence, reason, self._clock(), keep_cells=is_kept)
-        lane.close()
-        self.counters.count_finished(sequence)
-        delta = lane.take_delta(is_last=True) if error is None else None
-        if delta is not None:
-            self._outbox.post(lane.generation, delta)
-        self._outbox.post(lane.generation, lane.finished(error))
-        del self._lanes[sequence]
-        self._on_finished()
-
-    def _fail_all(self, reason: str) -> None:
-        """Give every reader its end; the context is not touched any more."""
-        for lane in self.mailbox.take(wait=False):
-            self._lanes[lane.sequence] = lane
-        for sequence, lane in self._lanes.items():
-            if sequence.status is not Status.FINISHED:
-                sequence.finish(FinishReason.ERROR, self._clock())
-            lane.close()
-            self.counters.count_finished(sequence)
-            self._outbox.post(lane.generation, lane.finished(reason))
-            self._on_finished()
-        self._lanes.clear()
-        self._outbox.flush()
+            self._desk.fail(span.sequence, message)

@@ -25,8 +25,9 @@ from serve.engine.errors import (
     ModelLoadError,
     QueueFullError,
 )
-from serve.engine.model import RowBuffers, check_file, load_weights
+from serve.engine.model import RowBuffers
 from serve.engine.vocabulary import Vocabulary
+from serve.engine.weights import check_file, load_weights
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

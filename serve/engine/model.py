@@ -19,7 +19,7 @@ from serve.engine.adapters import AdapterSet
 from serve.engine.batch import Batch, Outcome
 from serve.engine.chunking import FIRST_CHUNK
 from serve.engine.context import computes_on_gpu, create_context, default_slots
-from serve.engine.errors import DecodeError, ModelLoadError
+from serve.engine.errors import DecodeError
 from serve.engine.memory import plan_context
 from serve.engine.model_info import (
     ModelInfo,
@@ -29,6 +29,7 @@ from serve.engine.model_info import (
     vocabulary_figures,
 )
 from serve.engine.vocabulary import Vocabulary
+from serve.engine.weights import can_be_cut, check_file, check_kind, load_weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 
 Logits = npt.NDArray[np.float32]
 State = npt.NDArray[np.uint8]
-
-_LOAD_MODES = {"mmap": 1, "read": 0, "mlock": 3}  # llama.h `llama_load_mode`
-_MAGIC = b"GGUF"
 
 
 class Model:
@@ -66,7 +64,7 @@ class Model:
         self._run: Callable[[Callable[[], int]], int] = compute.run if compute else _here
         self.n_batch: int = self._lib.llama_n_batch(context)
         self.vocabulary = Vocabulary(self._lib.llama_model_get_vocab(handle))
-        self.can_trim = _can_trim(handle)
+        self.can_trim = can_be_cut(handle)
         self.can_trim_restored = self.can_trim and not self._lib.llama_model_n_swa(handle)
         self._rows = RowBuffers(self.n_batch)
         self._logits_type = ctypes.c_float * self.vocabulary.size
@@ -82,7 +80,7 @@ class Model:
         free_bytes = machine.available_memory_bytes()
         handle = load_weights(config, path)
         try:
-            _check_kind(path, handle)
+            check_kind(path, handle)
             return cls._with_context(config, path, handle, free_bytes, compute)
         except BaseException:
             native.library().llama_model_free(handle)
@@ -259,53 +257,3 @@ def _here(work: Callable[[], int]) -> int:
 
 def _pointer(array: npt.NDArray[Any], element: Any) -> Any:
     return ctypes.cast(array.ctypes.data, ctypes.POINTER(element))
-
-
-def _can_trim(handle: Any) -> bool:
-    """Say whether cells can be cut anywhere: not for state that is folded into one."""
-    lib = native.library()
-    return not (lib.llama_model_is_recurrent(handle) or lib.llama_model_is_hybrid(handle))
-
-
-def check_file(path: Path) -> None:
-    """Refuse early, in words, what the library would refuse in its log. Raises: ModelLoadError."""
-    try:
-        with path.open("rb") as file:
-            magic = file.read(len(_MAGIC))
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ModelLoadError(f"cannot read the model {path}: {reason}") from error
-    if magic != _MAGIC:
-        raise ModelLoadError(
-            f"{path} is not a GGUF file: it begins with {magic!r}; "
-            "convert the model first (python -m quantize)"
-        )
-
-
-def _check_kind(path: Path, handle: Any) -> None:
-    """Refuse models that do not write one token after the other."""
-    lib = native.library()
-    if lib.llama_model_has_encoder(handle) or not lib.llama_model_has_decoder(handle):
-        raise ModelLoadError(f"{path} has an encoder; only decoder models are served")
-    if lib.llama_model_is_diffusion(handle):
-        raise ModelLoadError(f"{path} is a diffusion model; only decoder models are served")
-
-
-def load_weights(config: EngineConfig, path: Path) -> Any:
-    """Return a loaded model. Raises: ModelLoadError."""
-    lib = native.library()
-    params = lib.llama_model_default_params()
-    params.load_mode = _LOAD_MODES[config.load_mode]
-    params.use_extra_bufts = config.repack
-    if config.n_gpu_layers is not None:
-        params.n_gpu_layers = config.n_gpu_layers
-    elif not native.supports_gpu_offload():
-        params.n_gpu_layers = 0
-    native.forget_complaints()
-    handle = lib.llama_model_load_from_file(str(path).encode(), params)
-    if not handle:
-        raise ModelLoadError(
-            f"{path} cannot be loaded ({path.stat().st_size} bytes): "
-            f"{native.complaints() or 'no reason given'}; if it was cut short, fetch it again"
-        )
-    return handle

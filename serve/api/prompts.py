@@ -74,10 +74,7 @@ def _read(served: Served, prompt: str | list[int], suffix: str | None, *, anew: 
     text = prompt if isinstance(prompt, str) else served.engine.detokenize(prompt)
     if suffix:
         return fim_prompt(served, text, suffix)
-    if isinstance(prompt, str):
-        token_ids = served.tokenize_rendered(text, anew=anew)
-    else:
-        token_ids = prompt
+    token_ids = served.tokenize_rendered(text, anew=anew) if isinstance(prompt, str) else prompt
     if not token_ids:
         raise InvalidRequestError("the prompt is empty: no token to start from", param="prompt")
     return Prompt(text=text, token_ids=token_ids)

@@ -9,10 +9,13 @@ import time
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from serve.chat.reasoning import Thought
-from serve.chat.tools.grammar import Grammar, new_call_id
+from serve.chat.tools.calls import ToolCall
+from serve.chat.tools.grammar import new_call_id
 from serve.chat.tools.parser import ToolParser
+from serve.chat.tools.running import CallArguments, CallBegun, CallEnded
 from serve.engine.request import Event, Finished, FinishReason, TextDelta
 
 if TYPE_CHECKING:
@@ -22,11 +25,14 @@ if TYPE_CHECKING:
     from serve.api.generation import Outcome
     from serve.api.served import Served
     from serve.api.thinking import Thinking
-    from serve.chat.tools.calls import ToolCall
+    from serve.chat.tools.running import Parsed
 
 
 class PlacedCall(msgspec.Struct, frozen=True, kw_only=True):
-    """A call, its number within the answer and its id. `arguments` is the text of an object."""
+    """A call, its number within the answer and its id.
+
+    `arguments` is the text of an object, or its beginning: `MoreArguments` then go on.
+    """
 
     index: int
     id: str
@@ -34,17 +40,34 @@ class PlacedCall(msgspec.Struct, frozen=True, kw_only=True):
     arguments: str
 
 
-Piece = str | Thought | PlacedCall
+class MoreArguments(msgspec.Struct, frozen=True, kw_only=True):
+    """What follows of the arguments of the call with this number, the last one that came."""
+
+    index: int
+    text: str
+
+
+Piece = str | Thought | PlacedCall | MoreArguments
 
 
 class AnswerReader:
     """One answer as thoughts, content and calls.
 
     Without `thinking` there are no thoughts, without `calling` no calls: all of it is content.
+    `whole_calls` is for dialects that know no pieces of a call: one that breaks off is left out.
     """
 
-    def __init__(self, calling: Calling | None, thinking: Thinking | None = None) -> None:
+    def __init__(
+        self,
+        calling: Calling | None,
+        thinking: Thinking | None = None,
+        *,
+        whole_calls: bool = False,
+    ) -> None:
         self._calling = calling
+        self._whole_calls = whole_calls
+        self._held: list[Piece] = []  # a call that is not whole yet
+        self._takes_arguments = False
         self._thoughts = thinking.parser() if thinking else None
         self._parser = ToolParser(calling.grammar) if calling else None
         self._num_calls = 0
@@ -85,27 +108,45 @@ class AnswerReader:
                 read.append(piece)
         return read
 
-    def _placed(self, pieces: Iterable[str | ToolCall]) -> list[Piece]:
-        placed: list[Piece] = []
-        for piece in pieces:
-            if isinstance(piece, str):
-                placed.append(piece)
-            elif self._calling is not None and (self._calling.parallel or not self._num_calls):
-                placed.append(self._place(piece, self._calling.grammar))
-                self._num_calls += 1
-        return placed
+    def _placed(self, pieces: Iterable[Parsed]) -> list[Piece]:
+        return [placed for piece in pieces for placed in self._place(piece)]
 
-    def _place(self, call: ToolCall, grammar: Grammar) -> PlacedCall:
-        return PlacedCall(
-            index=self._num_calls,
-            id=new_call_id(grammar.family),
-            name=call.name,
-            arguments=call.arguments,
-        )
+    def _place(self, piece: Parsed) -> list[Piece]:
+        match piece:
+            case ToolCall(name=name, arguments=arguments):
+                return self._new_call(name, arguments)
+            case CallBegun(name):
+                begun = self._new_call(name, "")
+                self._takes_arguments = bool(begun)
+                return self._hold(begun)
+            case CallArguments(text):
+                index = self._num_calls - 1
+                more: list[Piece] = [MoreArguments(index=index, text=text)]
+                return self._hold(more) if self._takes_arguments else []
+            case CallEnded(is_whole):
+                held, self._held = self._held, []
+                self._num_calls -= bool(held) and not is_whole
+                return _joined(held) if is_whole else []
+            case _:
+                return [piece]
+
+    def _new_call(self, name: str, arguments: str) -> list[Piece]:
+        """Return a call, unless one was enough."""
+        if self._calling is None or (self._num_calls and not self._calling.parallel):
+            return []
+        number, self._num_calls = self._num_calls, self._num_calls + 1
+        call_id = new_call_id(self._calling.grammar.family)
+        return [PlacedCall(index=number, id=call_id, name=name, arguments=arguments)]
+
+    def _hold(self, pieces: list[Piece]) -> list[Piece]:
+        if not self._whole_calls:
+            return pieces
+        self._held += pieces
+        return []
 
 
 def _joined(pieces: Sequence[Piece]) -> list[Piece]:
-    """Put text that follows text together, and thoughts that follow thoughts."""
+    """Put text that follows text together, thoughts that follow thoughts, and parts of a call."""
     joined: list[Piece] = []
     for piece in pieces:
         last = joined[-1] if joined else None
@@ -113,6 +154,8 @@ def _joined(pieces: Sequence[Piece]) -> list[Piece]:
             joined[-1] = last + piece
         elif isinstance(piece, Thought) and isinstance(last, Thought):
             joined[-1] = Thought(last.text + piece.text)
+        elif isinstance(piece, MoreArguments) and isinstance(last, PlacedCall):
+            joined[-1] = replace(last, arguments=last.arguments + piece.text)
         else:
             joined.append(piece)
     return joined
@@ -134,7 +177,7 @@ def calls_of(pieces: Sequence[Piece]) -> list[PlacedCall]:
 
 
 class Quiet:
-    """Tells when a stream has been silent too long: a call is given whole, however long it is."""
+    """Tells when a stream has been silent too long: some calls are given whole, however long."""
 
     def __init__(self, ping_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._ping_seconds = ping_seconds

@@ -8,6 +8,7 @@ Knows nothing of how the prompt came about.
 
 from __future__ import annotations
 
+import json
 import secrets
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import msgspec
 from litestar import Response
 from litestar.exceptions import HTTPException
 
-from serve.api.answer_reader import PlacedCall, Quiet
+from serve.api.answer_reader import MoreArguments, PlacedCall, Quiet
 from serve.api.anthropic_schemas import (
     AnthropicError,
     AnthropicErrorBody,
@@ -121,14 +122,24 @@ def _envelope(error: Exception) -> AnthropicError:
 def _blocks(pieces: Iterable[Piece]) -> list[Block]:
     blocks: list[Block] = []
     for piece in pieces:
-        if isinstance(piece, PlacedCall):
-            arguments = msgspec.Raw(piece.arguments.encode())
-            blocks.append(ToolUseBlock(id=piece.id, name=piece.name, input=arguments))
-        elif isinstance(piece, Thought):
-            blocks.append(ThinkingBlock(thinking=piece.text))
-        elif piece:
-            blocks.append(TextBlock(text=piece))
+        match piece:
+            case PlacedCall():
+                arguments = _object(piece.arguments)
+                blocks.append(ToolUseBlock(id=piece.id, name=piece.name, input=arguments))
+            case Thought():
+                blocks.append(ThinkingBlock(thinking=piece.text))
+            case str() if piece:
+                blocks.append(TextBlock(text=piece))
     return blocks
+
+
+def _object(arguments: str) -> msgspec.Raw:
+    """Return the arguments of a call; none where it breaks off, which `stop_reason` says."""
+    try:
+        json.loads(arguments)
+    except ValueError:
+        return msgspec.Raw(b"{}")
+    return msgspec.Raw(arguments.encode())
 
 
 def _usage(finished: Finished) -> AnthropicUsage:
@@ -192,7 +203,7 @@ async def _events(
 
 
 class _BlockEvents:
-    """Opens and closes blocks around what comes: text and thoughts go on, a call has its own."""
+    """Opens and closes blocks around what comes: text, thoughts and arguments go on in theirs."""
 
     def __init__(self) -> None:
         self._index = 0
@@ -200,12 +211,17 @@ class _BlockEvents:
 
     def add(self, piece: Piece) -> Iterator[AnthropicEvent]:
         """Yield the events of a piece."""
-        if self._open is not type(piece):
+        if not isinstance(piece, MoreArguments) and (
+            isinstance(piece, PlacedCall) or self._open is not type(piece)
+        ):
             yield from self._begin(piece)
         match piece:
+            case PlacedCall() if not piece.arguments:
+                return
             case PlacedCall():
                 yield self._delta(type="input_json_delta", partial_json=piece.arguments)
-                yield from self.close()
+            case MoreArguments():
+                yield self._delta(type="input_json_delta", partial_json=piece.text)
             case Thought():
                 yield self._delta(type="thinking_delta", thinking=piece.text)
             case _:

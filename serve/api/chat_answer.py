@@ -16,6 +16,7 @@ from msgspec import UNSET
 from serve.api import logprobs
 from serve.api.answer_reader import (
     AnswerReader,
+    MoreArguments,
     Piece,
     PlacedCall,
     Quiet,
@@ -169,14 +170,21 @@ def _pieces(index: int, event: Event, reader: AnswerReader) -> list[ChatChunkCho
 
 def _deltas(piece: Piece) -> list[Delta]:
     """Return text as it is; of a call the name first, then the arguments."""
-    if isinstance(piece, str):
-        return [Delta(content=piece)]
-    if isinstance(piece, Thought):
-        return [Delta(reasoning_content=piece.text)]
+    match piece:
+        case str():
+            return [Delta(content=piece)]
+        case Thought():
+            return [Delta(reasoning_content=piece.text)]
+        case MoreArguments():
+            return [_arguments(piece.index, piece.text)]
     named = CalledFunction(name=piece.name, arguments="")
     opening = ToolCallDelta(index=piece.index, id=piece.id, type="function", function=named)
-    rest = ToolCallDelta(index=piece.index, function=CalledFunction(arguments=piece.arguments))
-    return [Delta(tool_calls=[opening]), Delta(tool_calls=[rest])]
+    rest = [_arguments(piece.index, piece.arguments)] if piece.arguments else []
+    return [Delta(tool_calls=[opening]), *rest]
+
+
+def _arguments(index: int, text: str) -> Delta:
+    return Delta(tool_calls=[ToolCallDelta(index=index, function=CalledFunction(arguments=text))])
 
 
 def _new_id() -> str:

@@ -11,6 +11,7 @@ import msgspec
 
 from serve.api.errors import InvalidRequestError
 from serve.chat.tools.grammar import Grammar, grammar_for
+from serve.chat.tools.layout import layout_of
 from serve.chat.tools.tagged import typed_parameters
 
 if TYPE_CHECKING:
@@ -43,7 +44,10 @@ def calling_of(served: Served, tools: Sequence[dict[str, Any]], *, parallel: boo
         for function in functions
         for pair in typed_parameters(function["name"], function.get("parameters"))
     ]
-    grammar = grammar_for(served.chat_template(), names, typed=typed)
+    template = served.chat_template()
+    grammar = grammar_for(
+        template, names, typed=typed, trusts_start=layout_of(template).is_bare_json
+    )
     return Calling(grammar=grammar, parallel=parallel)
 
 

@@ -67,7 +67,7 @@ async def chat(
     name = request_id(request.scope)
     generation = _start(served, data, token_ids, name, fim=False, constraint=constraint)
     calling = calling_of(served, tools, parallel=True) if tools else None
-    reader = AnswerReader(calling, thinking_of(served, token_ids))
+    reader = AnswerReader(calling, thinking_of(served, token_ids), whole_calls=True)
     return await respond(request, served, generation, _turn, stream=data.stream, reader=reader)
 
 

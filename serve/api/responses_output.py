@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from serve.api.answer_reader import PlacedCall
+from serve.api.answer_reader import MoreArguments, PlacedCall
 from serve.api.responses_input import hidden
 from serve.api.responses_schemas import (
     CallItem,
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from serve.api.chat_schemas import LogprobEntry
 
 
+_ARGUMENTS = "function_call_arguments"
+
+
 class Output:
     """The items of one response, as far as they have come."""
 
@@ -39,7 +42,7 @@ class Output:
         """`hides_thoughts`: thoughts come a second time, in the form that clients carry."""
         self.items: list[OutputItem] = []
         self._hides_thoughts = hides_thoughts
-        self._open: MessageItem | ReasoningItem | None = None
+        self._open: MessageItem | ReasoningItem | CallItem | None = None
         self._texts: list[str] = []
         self._marks: list[LogprobEntry] = []
 
@@ -48,6 +51,9 @@ class Output:
         if isinstance(piece, PlacedCall):
             yield from self.close()
             yield from self._call(piece)
+            return
+        if isinstance(piece, MoreArguments):
+            yield self._more(piece.text)
             return
         text, kind = (
             (piece.text, ReasoningItem) if isinstance(piece, Thought) else (piece, MessageItem)
@@ -63,6 +69,9 @@ class Output:
     def close(self, status: str = "completed") -> Iterator[ResponseEvent]:
         """Yield the end of the item that is open, if one is."""
         if self._open is None:
+            return
+        if isinstance(self._open, CallItem):
+            yield from self._close_call(self._open, status)
             return
         text, part = "".join(self._texts), self._part()
         more = {"logprobs": self._marks} if isinstance(self._open, MessageItem) else {}
@@ -86,10 +95,22 @@ class Output:
             id=_new_id("fc"), status="in_progress", call_id=call.id, name=call.name, arguments=""
         )
         yield self._event("output_item.added", item=item)
-        word = "function_call_arguments"
-        yield self._event(f"{word}.delta", item_id=item.id, delta=call.arguments)
-        yield self._event(f"{word}.done", item_id=item.id, name=call.name, arguments=call.arguments)
-        yield self._end(msgspec.structs.replace(item, status="completed", arguments=call.arguments))
+        self._open, self._texts = item, []
+        if call.arguments:
+            yield self._more(call.arguments)
+
+    def _more(self, arguments: str) -> ResponseEvent:
+        assert isinstance(self._open, CallItem)  # arguments follow their call
+        self._texts.append(arguments)
+        return self._event(f"{_ARGUMENTS}.delta", item_id=self._open.id, delta=arguments)
+
+    def _close_call(self, item: CallItem, status: str) -> Iterator[ResponseEvent]:
+        arguments = "".join(self._texts)
+        self._open = None
+        yield self._event(
+            f"{_ARGUMENTS}.done", item_id=item.id, name=item.name, arguments=arguments
+        )
+        yield self._end(msgspec.structs.replace(item, status=status, arguments=arguments))
 
     def _end(self, item: OutputItem) -> ResponseEvent:
         event = self._event("output_item.done", item=item)

@@ -65,12 +65,14 @@ GENERIC = Family(
 class Grammar(msgspec.Struct, frozen=True, kw_only=True):
     """What one answer may hold: the family's markup and the tools of the request.
 
-    `typed` are the (tool, parameter) pairs whose values are no strings.
+    `typed` are the (tool, parameter) pairs whose values are no strings. `trusts_start`: an answer
+    that begins as a call of a known tool is one, since a constraint sees to that.
     """
 
     family: Family
     known: frozenset[str]
     typed: frozenset[tuple[str, str]] = frozenset()
+    trusts_start: bool = False
 
     @property
     def marks(self) -> tuple[Mark, ...]:
@@ -88,10 +90,19 @@ def family_of(template: ChatTemplate) -> Family:
 
 
 def grammar_for(
-    template: ChatTemplate, names: Collection[str], *, typed: Collection[tuple[str, str]] = ()
+    template: ChatTemplate,
+    names: Collection[str],
+    *,
+    typed: Collection[tuple[str, str]] = (),
+    trusts_start: bool = False,
 ) -> Grammar:
     """Return how to read an answer to a request with these tools and `typed` parameters."""
-    return Grammar(family=family_of(template), known=frozenset(names), typed=frozenset(typed))
+    return Grammar(
+        family=family_of(template),
+        known=frozenset(names),
+        typed=frozenset(typed),
+        trusts_start=trusts_start,
+    )
 
 
 def new_call_id(family: Family) -> str:

@@ -122,7 +122,14 @@ def test_streamed_calls_have_blocks_of_their_own(hermes):
     assert starts[1]["content_block"]["input"] == {}
     deltas = [body["delta"] for name, body in found if name == "content_block_delta"]
     content = "".join(each.get("text", "") for each in deltas)
-    inputs = [each["partial_json"] for each in deltas if each["type"] == "input_json_delta"]
+    inputs = [
+        "".join(
+            body["delta"].get("partial_json", "")
+            for name, body in found
+            if name == "content_block_delta" and body["index"] == index
+        )
+        for index in (1, 2)
+    ]
     assert content == "Let me."
     assert [json.loads(each) for each in inputs] == [{"at": 1}, {"at": 1}]
     stops = [body["index"] for name, body in found if name == "content_block_stop"]

@@ -11,6 +11,7 @@ from serve.chat.template import ChatTemplate
 from serve.chat.tools.calls import ToolCall
 from serve.chat.tools.grammar import FAMILIES, GENERIC, Grammar, family_of, new_call_id
 from serve.chat.tools.parser import ToolParser
+from serve.chat.tools.running import CallArguments, CallBegun, CallEnded
 from serve.chat.tools.tagged import typed_parameters
 
 CODE = "<function=write>\n<parameter=text>\nif a:\n    b = '</'\n</parameter>\n<parameter=n>\n3\n</parameter>\n</function>"  # noqa: E501
@@ -22,17 +23,50 @@ LOOK = '{"name": "look", "arguments": {"at": "a } \\" b"}}'
 LOOKED = ("look", {"at": 'a } " b'})
 
 
-def read(text: str, family: str = "generic", cuts: tuple[int, ...] = ()) -> tuple[str, list]:
+def read(
+    text: str, family: str = "generic", cuts: tuple[int, ...] = (), *, trusts_start: bool = False
+) -> tuple[str, list]:
     """Return the content and the calls of a text pushed in pieces."""
-    parser = ToolParser(Grammar(family=EVERYONE[family], known=KNOWN, typed=TYPED))
+    grammar = Grammar(family=EVERYONE[family], known=KNOWN, typed=TYPED, trusts_start=trusts_start)
+    parser = ToolParser(grammar)
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     pieces = []
     for start, end in itertools.pairwise(places):
         pieces += parser.push(text[start:end])
     pieces += parser.flush()
     content = "".join(each for each in pieces if isinstance(each, str))
-    calls = [each for each in pieces if isinstance(each, ToolCall)]
-    return content, [(call.name, json.loads(call.arguments)) for call in calls]
+    return content, [(name, parsed(arguments)) for name, arguments in calls_of(pieces)]
+
+
+def calls_of(pieces) -> list[tuple[str, str]]:
+    """Return name and arguments of each call, given whole or in parts, which are well-formed."""
+    calls, is_open = [], False
+    for piece in pieces:
+        match piece:
+            case ToolCall(name=name, arguments=arguments):
+                calls.append((name, arguments))
+            case CallBegun(name):
+                calls.append((name, ""))
+            case CallArguments(text):
+                assert is_open
+                calls[-1] = (calls[-1][0], calls[-1][1] + text)
+            case CallEnded(is_whole):
+                assert is_open
+                assert isinstance(parsed(calls[-1][1]), dict) == is_whole
+        if isinstance(piece, CallBegun | CallEnded):
+            assert is_open == isinstance(piece, CallEnded)
+            is_open = not is_open
+        assert not (is_open and isinstance(piece, str | ToolCall))
+    assert not is_open
+    return calls
+
+
+def parsed(arguments):
+    """Return the object, or the text of one that breaks off."""
+    try:
+        return json.loads(arguments)
+    except ValueError:
+        return arguments
 
 
 @pytest.mark.parametrize(
@@ -142,6 +176,73 @@ def test_content_comes_out_at_once_while_no_call_can_begin():
     assert parser.push("ing> is") == ["\n<tooling> is"]
 
 
+STREAMED = {
+    "hermes": '<tool_call>\n{"name": "look", "arguments": %s}\n</tool_call>',
+    "mistral": '[TOOL_CALLS][{"name": "look", "arguments": %s}]',
+    "generic": "[TOOL_CALLS]look[ARGS]%s",
+    "llama": '{"name": "look", "parameters": %s}',
+}
+ARGUMENTS = '{"at": "a \\u00e9 é }", "list": [1, -2.5e3, {"x": null}, []], "n": 12, "o": {}}'
+
+
+@pytest.mark.parametrize("family", STREAMED)
+def test_arguments_come_as_they_are_written(family):
+    text = STREAMED[family] % ARGUMENTS
+    grammar = Grammar(family=EVERYONE[family], known=KNOWN, trusts_start=family == "llama")
+    parser = ToolParser(grammar)
+    told = [parser.push(letter) for letter in text]
+    held = max(len(ARGUMENTS[: i + 1]) - num_told for i, num_told in enumerate(lengths(told, text)))
+    assert held <= len("\\u00e9")  # never more than an escape, a number or a word
+    pieces = [piece for each in told for piece in each] + parser.flush()
+    assert calls_of(pieces) == [("look", ARGUMENTS)]
+    assert not [piece for piece in pieces if isinstance(piece, str)]
+
+
+def lengths(told, text):
+    """Return how much of the arguments was told after each of their letters."""
+    start = text.index(ARGUMENTS)
+    counts = [sum(len(p.text) for p in each if isinstance(p, CallArguments)) for each in told]
+    return list(itertools.accumulate(counts))[start : start + len(ARGUMENTS)]
+
+
+@pytest.mark.parametrize("cut", range(1, len(ARGUMENTS)))
+def test_a_call_that_breaks_off_leaves_the_beginning_of_its_arguments(cut):
+    text = STREAMED["hermes"] % ARGUMENTS
+    start = text.index(ARGUMENTS) + 1
+    content, calls = read(text[: start + cut], "hermes")
+    assert content == ""
+    [(name, arguments)] = calls
+    assert name == "look"
+    if isinstance(arguments, str):
+        assert ARGUMENTS.startswith(arguments)
+
+
+def test_line_breaks_in_a_string_are_escaped_as_json_wants_it():
+    text = STREAMED["hermes"] % '{"at": "a\n\tb"}'
+    assert read(text, "hermes") == ("", [("look", {"at": "a\n\tb"})])
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ['"b"', "nul]", "[1,]", "[1 2]", '{"x" 1}', "{1: 2}", "01", '"\\x"', "[" * 99, '{"a": 1]'],
+)
+def test_arguments_that_are_no_json_after_all_end_where_they_were_sound(wrong):
+    sound = '{"at": "a", "b": '
+    _, calls = read(STREAMED["hermes"] % f"{sound}{wrong}, oops}}", "hermes")
+    [(_, arguments)] = calls
+    assert arguments.startswith(sound)
+
+
+def test_bare_json_is_read_whole_where_nothing_vouches_for_it():
+    parser = ToolParser(Grammar(family=FAMILIES["llama"], known=KNOWN))
+    assert parser.push('{"name": "look", "parameters": {"at": "a') == []
+    trusting = ToolParser(Grammar(family=FAMILIES["llama"], known=KNOWN, trusts_start=True))
+    assert trusting.push('{"name": "look", "parameters": {"at": "a')[0] == CallBegun("look")
+    later = ToolParser(Grammar(family=FAMILIES["llama"], known=KNOWN, trusts_start=True))
+    later.push("So:\n")
+    assert later.push('{"name": "look", "parameters": {"at": "a') == []
+
+
 def test_an_answer_in_json_is_let_go_at_its_first_key():
     parser = ToolParser(Grammar(family=FAMILIES["llama"], known=KNOWN))
     assert parser.push('{"ans') == ['{"ans']
@@ -152,6 +253,8 @@ WORDS = ["<tool_call>", "</tool_call>", "[TOOL_CALLS]", "<|python_tag|>", "<|pyt
          "<function=write>", "</function>", "<parameter=n>", "</parameter>", CODE,
          LOOK, f"\n{LOOK}", f"<tool_call>{LOOK}</tool_call>", f"```json\n{LOOK}\n```",
          f"[{LOOK}]", "[look(at='b')]", "[look(", "look", 'look_up{"n": 1}', "[ARGS]",
+         '{"name": "look", "arguments": {"at": "a", ', '"b": [1.5e3, tr', "ue, {}]}", "}}",
+         '[TOOL_CALLS]look[ARGS]{"n": -', "\\u00", "e9", "\\",
          '"name"', "text", "'", '"', ")", '{"name": "other", "arguments": {}}']  # fmt: skip
 
 
@@ -159,12 +262,14 @@ WORDS = ["<tool_call>", "</tool_call>", "[TOOL_CALLS]", "<|python_tag|>", "<|pyt
     family=st.sampled_from(list(EVERYONE)),
     words=st.lists(st.sampled_from(WORDS) | st.text(max_size=3), max_size=8),
     cuts=st.lists(st.integers(0, 200), max_size=12),
+    trusts_start=st.booleans(),
 )
-def test_any_split_of_any_text_gives_the_same_as_the_whole(family, words, cuts):
+def test_any_split_of_any_text_gives_the_same_as_the_whole(family, words, cuts, trusts_start):
     text = "".join(words)
-    whole = read(text, family)
-    assert read(text, family, tuple(cuts)) == whole
-    assert read(text, family, tuple(range(len(text)))) == whole
+    whole = read(text, family, trusts_start=trusts_start)
+    assert read(text, family, tuple(cuts), trusts_start=trusts_start) == whole
+    every = tuple(range(len(text)))
+    assert read(text, family, every, trusts_start=trusts_start) == whole
 
 
 @given(st.lists(st.sampled_from(WORDS), max_size=6), st.sampled_from(list(EVERYONE)))

@@ -7,9 +7,11 @@ import pytest
 
 from serve.chat.template import ChatTemplate
 from serve.chat.tools import constrain
+from serve.chat.tools.calls import ToolCall
 from serve.chat.tools.grammar import grammar_for
 from serve.chat.tools.layout import layout_of, offered
 from serve.chat.tools.parser import ToolParser
+from serve.chat.tools.running import CallArguments, CallBegun, CallEnded
 
 MARKS = ("<tool_call>", "</tool_call>", "[TOOL_CALLS]", "[ARGS]")
 TEMPLATES = {
@@ -119,7 +121,19 @@ def read(family, text, *, without=()):
     for mark in without:
         text = text.replace(mark, "")
     parser = ToolParser(grammar_for(ChatTemplate(TEMPLATES[family]), ["write", "stop"]))
-    return [*parser.push(text), *parser.flush()]
+    calls = []
+    for piece in [*parser.push(text), *parser.flush()]:
+        match piece:
+            case CallBegun(name):
+                calls.append(ToolCall(name=name, arguments=""))
+            case CallArguments(more):
+                whole = calls[-1].arguments + more
+                calls[-1] = ToolCall(name=calls[-1].name, arguments=whole)
+            case CallEnded(is_whole):
+                assert is_whole
+            case _:
+                calls.append(piece)
+    return calls
 
 
 @pytest.mark.parametrize("family", ONE)

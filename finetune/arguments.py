@@ -21,12 +21,34 @@ def trainer_arguments(
     *,
     num_processes: int,
 ) -> Any:
-    """Return SFTConfig for rows that come ready and in order."""
-    from trl import SFTConfig
+    """Return SFTConfig, or DPOConfig for pairs, for rows that come ready and in order."""
+    from trl import DPOConfig, SFTConfig
 
+    shared = _shared(settings, decision, schedule, folder, num_processes=num_processes)
+    max_length = schedule.shape.row_tokens or settings.max_seq_length
+    if settings.method == "dpo":
+        beta = settings.dpo_beta
+        return DPOConfig(**shared, max_length=max_length, beta=beta, precompute_ref_log_probs=True)
+    return SFTConfig(
+        **shared,
+        max_length=max_length,
+        packing=bool(schedule.shape.row_tokens),
+        dataset_kwargs={"skip_prepare_dataset": True},
+    )
+
+
+def _shared(
+    settings: TrainConfig,
+    decision: Decision,
+    schedule: Schedule,
+    folder: Path,
+    *,
+    num_processes: int,
+) -> dict[str, Any]:
+    """Return what both methods have in common."""
     rows = per_process(schedule.shape, num_processes)
     batch = 1 if schedule.shape.row_tokens else min(settings.batch_size, rows)
-    return SFTConfig(
+    return dict(
         output_dir=str(folder / checkpoints.FOLDER),
         learning_rate=settings.learning_rate,
         lr_scheduler_type=settings.lr_scheduler,
@@ -37,9 +59,6 @@ def trainer_arguments(
         per_device_train_batch_size=batch,
         gradient_accumulation_steps=rows // batch,
         gradient_checkpointing=decision.gradient_checkpointing,
-        max_length=schedule.shape.row_tokens or settings.max_seq_length,
-        packing=bool(schedule.shape.row_tokens),
-        dataset_kwargs={"skip_prepare_dataset": True},
         train_sampling_strategy="sequential",
         logging_steps=settings.logging_steps,
         logging_first_step=True,

@@ -25,10 +25,12 @@ class BaseModelConfig(_Section, frozen=True, kw_only=True):
     """Which weights to start from.
 
     `ref` is `packaged:smollm2-135m-instruct`, a GGUF file, a Hugging Face folder, or a hub id with
-    an optional `@revision`. `licence` overrides what the weights say about themselves.
+    an optional `@revision`. `licence` overrides what the weights say about themselves. `adapter`
+    is a finished run of the same base whose adapter is trained further.
     """
 
     ref: str = PACKAGED_BASE
+    adapter: str | None = None
     licence: str | None = None
 
 
@@ -45,7 +47,9 @@ class DataConfig(_Section, frozen=True, kw_only=True):
     ref: str | None = None
     revision: str | None = None
     split: str = "train"
-    format: Literal["auto", "alpaca", "messages", "prompt_completion", "sharegpt"] = "auto"
+    format: Literal["auto", "alpaca", "messages", "prompt_completion", "sharegpt", "preference"] = (
+        "auto"
+    )
     system_prompt: str | None = None
     licence: str | None = None
     max_train_tokens: int = 20_000
@@ -106,7 +110,7 @@ class LoraConfig(_Section, frozen=True, kw_only=True):
 
 
 class TrainConfig(_Section, frozen=True, kw_only=True):
-    """How the adapter is trained.
+    """How the adapter is trained: on answers (`sft`), or on pairs of a better and a worse (`dpo`).
 
     Unpacked, a step is batch_size x grad_accumulation examples. Packed, it is `step_tokens` tokens
     in rows of at most `row_tokens`; 0 chooses both, from the amount of data and the GPU's memory.
@@ -117,6 +121,8 @@ class TrainConfig(_Section, frozen=True, kw_only=True):
     lowest, or `early_stopping_patience` ends training after that many checkpoints without a lower.
     """
 
+    method: Literal["sft", "dpo"] = "sft"
+    dpo_beta: float = 0.1
     learning_rate: float = 5e-4
     lr_scheduler: Literal["linear", "cosine", "constant", "constant_with_warmup"] = "linear"
     warmup_steps: int = 2
@@ -146,8 +152,11 @@ class TrainConfig(_Section, frozen=True, kw_only=True):
                 raise ValueError(f"train.{name} is {getattr(self, name)}; it must be at least 1")
         if self.max_seq_length < 8:
             raise ValueError(f"train.max_seq_length is {self.max_seq_length}; it starts at 8")
-        if self.learning_rate <= 0:
-            raise ValueError(f"train.learning_rate is {self.learning_rate}; it must be above 0")
+        for name in ("learning_rate", "dpo_beta"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"train.{name} is {getattr(self, name)}; it must be above 0")
+        if self.method == "dpo" and self.packing is True:
+            raise ValueError("train.packing is true, but pairs are not packed; leave it out")
         numbers = ("max_steps", "warmup_steps", "seed", "step_tokens", "row_tokens")
         for name in (*numbers, "neftune_alpha", "early_stopping_patience"):
             if getattr(self, name) < 0:

@@ -15,18 +15,24 @@ def response_loss_nats(model: Any, rows: Sequence[Encoded]) -> float:
 
     On a GPU it is computed as training does, so that before and after compare.
     """
+    return sum(losses_nats(model, rows)) / sum(_num_predicted(row) for row in rows)
+
+
+def losses_nats(model: Any, rows: Sequence[Encoded]) -> list[float]:
+    """Return the negative log-likelihood of each row's learnt tokens, summed, in nats."""
     import torch
 
     was_training = model.training
     model.eval()
-    total, count = 0.0, 0
     with torch.no_grad(), _precision(model):
-        for row in rows:
-            loss, num_learnt = _row_loss(model, row)
-            total += loss
-            count += num_learnt
+        losses = [_row_loss(model, row) for row in rows]
     model.train(was_training)
-    return total / count
+    return losses
+
+
+def _num_predicted(row: Encoded) -> int:
+    """Count the learnt tokens that have a token before them."""
+    return sum(label != IGNORED for label in row.labels[1:])
 
 
 def _precision(model: Any) -> AbstractContextManager[Any]:
@@ -39,7 +45,7 @@ def _precision(model: Any) -> AbstractContextManager[Any]:
     return mixed
 
 
-def _row_loss(model: Any, row: Encoded) -> tuple[float, int]:
+def _row_loss(model: Any, row: Encoded) -> float:
     """Return the summed loss of one row; position i predicts token i + 1."""
     import torch
 
@@ -50,4 +56,4 @@ def _row_loss(model: Any, row: Encoded) -> tuple[float, int]:
     loss = torch.nn.functional.cross_entropy(
         logits[learnt].float(), labels[learnt], reduction="sum"
     )
-    return float(loss), int(learnt.sum())
+    return float(loss)

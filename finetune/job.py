@@ -16,6 +16,7 @@ from finetune.base_model import BaseModel, BaseSource
 from finetune.config import Config, load_config, to_plain, to_toml
 from finetune.data.examples import Dataset
 from finetune.data.gate import GateReport, describe, pass_gate
+from finetune.data.preferences import Preferences, prepare_pairs
 from finetune.data.prepare import Prepared, prepare
 from finetune.data.show import report_json, report_page
 from finetune.data.sources import load_dataset
@@ -25,11 +26,12 @@ from finetune.home import runs_root
 from finetune.loggers import check_loggers
 from finetune.model import load_model
 from finetune.model_card import model_card
+from finetune.parent import Parent, adopted, check_base, read_parent
 from finetune.plan import describe_plan, log_estimate
 from finetune.report import write_report
 from finetune.run import SCHEMA_VERSION, STAGE, Run, create_run, same_runs, utc_now
+from finetune.task import Outcome, Task
 from finetune.template import choose_template, template_sha256
-from finetune.trainer import Outcome
 
 ROLES = {
     "adapter": "adapter",
@@ -45,10 +47,14 @@ ROLES = {
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A configuration with its inputs identified; `identity` is what the hash covers."""
+    """A configuration with its inputs identified; `identity` is what the hash covers.
+
+    `parent` is the run whose adapter is trained further.
+    """
 
     config: Config
     source: BaseSource
+    parent: Parent | None
     dataset: Dataset
     gate: GateReport
     identity: dict[str, Any]
@@ -66,27 +72,42 @@ class Material(msgspec.Struct, frozen=True, kw_only=True):
     base: BaseModel
     tokenizer: Any
     prepared: Prepared
+    pairs: Preferences | None
 
 
 def identify(config: Config) -> Job:
     """Locate base and data and compute the identity of the fine-tune."""
     source = base_model.identify(config.base_model.ref)
+    parent = read_parent(config.base_model.adapter) if config.base_model.adapter else None
+    if parent is not None:
+        check_base(parent, source)
+        config = adopted(config, parent)
     template = template_sha256(config.template)
     dataset, gate = pass_gate(load_dataset(config.data), config.data)
     inputs = {"base_model": source.sha256, "data": dataset.sha256, "template": template}
+    if parent is not None:
+        inputs["adapter"] = parent.sha256
     identity = {
         "config": to_plain(config),
         "inputs": inputs,
         "versions": provenance.versions(provenance.SHAPING_PACKAGES),
     }
-    return Job(config=config, source=source, dataset=dataset, gate=gate, identity=identity)
+    return Job(
+        config=config,
+        source=source,
+        parent=parent,
+        dataset=dataset,
+        gate=gate,
+        identity=identity,
+    )
 
 
 def dry_run(config: Config) -> None:
     """Resolve everything, print counts and an estimate, train nothing, write no run."""
     job = identify(config)
     libraries.import_transformers()
-    base, _, prepared = _prepare(job)
+    material = _prepare(job)
+    base, prepared = material.base, material.prepared
     num_parameters = base_model.count_parameters(base.weights)
     print(describe_plan(job.config, base, prepared, num_parameters), file=sys.stderr)
 
@@ -156,15 +177,19 @@ def _load(job: Job) -> Material:
     check_loggers(job.config.train.loggers)
     fast_model = libraries.import_unsloth()
     processes.join_group()
-    base, tokenizer, prepared = _prepare(job)
-    return Material(fast_model=fast_model, base=base, tokenizer=tokenizer, prepared=prepared)
+    return _prepare(job, fast_model)
 
 
-def _prepare(job: Job) -> tuple[BaseModel, Any, Prepared]:
+def _prepare(job: Job, fast_model: Any = None) -> Material:
     base = base_model.make_loadable(job.source, job.config.base_model)
     tokenizer = libraries.load_tokenizer(str(base.weights))
     choose_template(tokenizer, job.config.template)
-    return base, tokenizer, prepare(job.dataset, tokenizer, job.config)
+    prepared, pairs = prepare(job.dataset, tokenizer, job.config), None
+    if job.config.train.method == "dpo":
+        prepared, pairs = prepare_pairs(prepared, tokenizer, job.config.train.max_seq_length)
+    return Material(
+        fast_model=fast_model, base=base, tokenizer=tokenizer, prepared=prepared, pairs=pairs
+    )
 
 
 def _execute(job: Job, run: Run, material: Material) -> Path:
@@ -180,19 +205,28 @@ def _execute(job: Job, run: Run, material: Material) -> Path:
         )
         _write_inputs(run, base, tokenizer, prepared)
         _write_data_report(job, run, prepared)
-    task = trainer.Task(
+    task = Task(
         fast_model=material.fast_model,
-        model=load_model(material.fast_model, base.weights, job.config),
+        model=_load_model(job, material),
         tokenizer=tokenizer,
         prepared=prepared,
         settings=job.config.train,
         run=run,
+        pairs=material.pairs,
     )
     outcome = trainer.train(task)
     if processes.is_main():
         _finish(job, run, base, prepared, outcome)
     processes.wait_for_all()
     return run.path
+
+
+def _load_model(job: Job, material: Material) -> Any:
+    """Load the base with fresh LoRA layers, or with those of the run that is gone on with."""
+    model = load_model(material.fast_model, material.base.weights, job.config)
+    if job.parent is not None:
+        checkpoints.load_adapter(model, job.parent.adapter)
+    return model
 
 
 def _finish(job: Job, run: Run, base: BaseModel, prepared: Prepared, outcome: Outcome) -> None:
@@ -241,8 +275,10 @@ def _manifest(
     job: Job, run: Run, base: BaseModel, prepared: Prepared, outcome: Outcome
 ) -> dict[str, Any]:
     figures = msgspec.to_builtins(outcome)
+    preference_figures = figures.pop("preference_figures")
     metrics = {
         **{name: value for name, value in figures.items() if value is not None},
+        **preference_figures,
         "train_tokens_per_second": outcome.train_tokens_per_second,
         **prepared.figures(),
         "num_processes": processes.num_processes(),
@@ -258,7 +294,11 @@ def _manifest(
         "git": provenance.git_state(),
         "config": to_plain(job.config),
         "seed": job.config.train.seed,
-        "inputs": [base.input_entry(), job.dataset.input_entry()],
+        "inputs": [
+            base.input_entry(),
+            job.dataset.input_entry(),
+            *(job.parent.input_entries() if job.parent else ()),
+        ],
         "outputs": [],
         "base_model": base.manifest_entry(),
         "versions": job.identity["versions"] | provenance.versions(provenance.OTHER_PACKAGES),

@@ -85,6 +85,7 @@ class Observer:
             num_tokens=tokens,
             tokens_per_second=rate,
             elapsed_seconds=self.seconds_before + session,
+            **({"reward_margin": logs["rewards/margins"]} if "rewards/margins" in logs else {}),
         )
         if not math.isfinite(loss):
             self.non_finite_step = state.global_step

@@ -53,11 +53,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_packed(settings: TrainConfig) -> bool:
-    """Whether examples share rows: as configured, and by default wherever there is a GPU."""
+    """Whether examples share rows: as configured, by default on a GPU; pairs never do."""
     on_gpu = gpu_name() is not None
     if settings.packing is True and not on_gpu:
         print("train.packing needs a GPU; training unpacked", file=sys.stderr)
-    return on_gpu and settings.packing is not False
+    return on_gpu and settings.packing is not False and settings.method == "sft"
 
 
 def decide(fast_model: Any, model: Any, side: Side, settings: TrainConfig) -> Decision:

@@ -7,6 +7,7 @@ run manifest and no file format of examples.
 """
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,55 +17,23 @@ from finetune import shaping
 from finetune.arguments import trainer_arguments
 from finetune.best import HeldoutWatch
 from finetune.checkpoints import figures_until, load_adapter, newest_checkpoint, step_of
-from finetune.config import TrainConfig
 from finetune.data.packing import Row
-from finetune.data.prepare import Prepared
 from finetune.errors import InterruptedRunError, TrainingError
 from finetune.heldout import response_loss_nats
 from finetune.loggers import make_callbacks
 from finetune.noise import EmbeddingNoise
 from finetune.observer import Observer, make_callback
+from finetune.preference_trainer import HeldoutPreferences, make_preference_trainer
 from finetune.processes import from_main, is_main, num_processes, wait_for_all
 from finetune.progress import Progress
 from finetune.run import Run
 from finetune.shaping import Decision
 from finetune.steps import Schedule, StepShape, make_schedule
 from finetune.stopping import StopWish
+from finetune.task import Outcome, Task
 
 ADAPTER = "adapter"
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What training did, in the units of the manifest."""
-
-    heldout_response_loss_before_nats: float
-    heldout_response_loss_after_nats: float
-    final_train_loss_nats: float
-    num_steps: int
-    num_planned_steps: int
-    best_step: int | None
-    num_epochs: float
-    rows_per_step: int
-    row_tokens: int
-    train_tokens: int
-    train_seconds: float
-    expected_peak_gpu_memory_bytes: int | None
-
-    @property
-    def train_tokens_per_second(self) -> float:
-        """Real tokens, padding left out, per second of training."""
-        return self.train_tokens / self.train_seconds if self.train_seconds else 0.0
-
-
-class Task(msgspec.Struct, frozen=True, kw_only=True):
-    """A model with LoRA layers, what it shall learn, and the run that records it."""
-
-    fast_model: Any
-    model: Any
-    tokenizer: Any
-    prepared: Prepared
-    settings: TrainConfig
-    run: Run
+Measure = Callable[[], float]
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,8 +53,10 @@ def train(task: Task) -> Outcome:
         TrainingError: the loss is not finite, or memory ran out.
     """
     before = _loss_before(task)
+    preferences = _preferences(task)
     decision = _decide(task)
-    decision, session = _train_halving(task, decision)
+    measure = preferences.loss_nats if preferences else lambda: _response_loss(task)
+    decision, session = _train_halving(task, decision, measure)
     observer, schedule = session.observer, session.observer.schedule
     after = _loss_after(task) if is_main() else 0.0
     wait_for_all()
@@ -102,26 +73,38 @@ def train(task: Task) -> Outcome:
         train_tokens=schedule.tokens_until(observer.reached),
         train_seconds=observer.total_seconds,
         expected_peak_gpu_memory_bytes=decision.expected_bytes,
+        preference_figures=preferences.figures() if preferences else {},
     )
 
 
+def _preferences(task: Task) -> HeldoutPreferences | None:
+    """Note the odds that training begins with; the adapter is still the parent's here."""
+    if task.pairs is None or not is_main():
+        return None
+    return HeldoutPreferences(task.model, task.pairs.heldout, task.settings.dpo_beta)
+
+
+def _response_loss(task: Task) -> float:
+    return response_loss_nats(task.model, task.prepared.heldout.encoded)
+
+
 def _loss_before(task: Task) -> float:
-    """Measure before the first step; fresh LoRA layers add nothing, so this is the base's loss."""
+    """Measure before the first step: the base's loss, or that of the run gone on with."""
     for event in task.run.events("heldout_loss"):
         if event["moment"] == "before":
             return float(event["loss_nats"])
     if not is_main():
         return 0.0
-    rows = task.prepared.heldout.encoded
-    print(f"measuring the loss on {len(rows)} held-out examples", file=sys.stderr)
-    loss = response_loss_nats(task.model, rows)
+    num_rows = len(task.prepared.heldout.encoded)
+    print(f"measuring the loss on {num_rows} held-out examples", file=sys.stderr)
+    loss = _response_loss(task)
     task.run.log("heldout_loss", moment="before", loss_nats=loss)
     return loss
 
 
 def _loss_after(task: Task) -> float:
     print("measuring the held-out loss after training", file=sys.stderr)
-    loss = response_loss_nats(task.model, task.prepared.heldout.encoded)
+    loss = _response_loss(task)
     task.run.log("heldout_loss", moment="after", loss_nats=loss)
     task.model.save_pretrained(task.run.path / ADAPTER)
     return loss
@@ -147,13 +130,13 @@ def _announce(run: Run, decision: Decision) -> None:
         print(f"{'step:':<10}{decision.describe()}", file=sys.stderr)
 
 
-def _train_halving(task: Task, decision: Decision) -> tuple[Decision, Session]:
+def _train_halving(task: Task, decision: Decision, measure: Measure) -> tuple[Decision, Session]:
     """Train; when memory runs out, once more with rows of half the length."""
     import torch
 
     fresh = _adapter_weights(task.model)
     try:
-        return decision, _train(task, decision)
+        return decision, _train(task, decision, measure)
     except torch.OutOfMemoryError:
         longest = max(row.num_tokens for row in task.prepared.train.encoded)
         half = decision.shape.halved(longest)
@@ -165,7 +148,7 @@ def _train_halving(task: Task, decision: Decision) -> tuple[Decision, Session]:
     _announce(task.run, decision)
     task.model.load_state_dict(fresh, strict=False)
     try:
-        return decision, _train(task, decision)
+        return decision, _train(task, decision, measure)
     except torch.OutOfMemoryError:
         raise _out_of_memory(decision) from None
 
@@ -187,16 +170,16 @@ def _out_of_memory(decision: Decision) -> TrainingError:
     )
 
 
-def _train(task: Task, decision: Decision) -> Session:
+def _train(task: Task, decision: Decision, measure: Measure) -> Session:
     pad_id = task.tokenizer.pad_token_id or 0
-    encoded, settings, run = task.prepared.train.encoded, task.settings, task.run
-    schedule = make_schedule(encoded, settings, decision.shape, pad_id=pad_id)
+    settings, run = task.settings, task.run
+    schedule = make_schedule(task.rows, settings, decision.shape, pad_id=pad_id)
     _log_estimate(run, decision, schedule)
     checkpoint = newest_checkpoint(run.path)
     trainer = make_trainer(task, decision, schedule)
     reached = step_of(checkpoint) if checkpoint else 0
     seconds, last_loss = figures_until(run, checkpoint)
-    watch = _watch(task, checkpoint)
+    watch = _watch(task, checkpoint, measure)
     with StopWish() as wish, Progress(schedule.num_steps, shown=is_main()) as progress:
         observer = Observer(run, progress, wish, schedule, seconds_before=seconds)
         observer.resume(reached, last_loss)
@@ -213,13 +196,13 @@ def _train(task: Task, decision: Decision) -> Session:
     return Session(observer=observer, best_step=watch.best_step)
 
 
-def _watch(task: Task, checkpoint: Path | None) -> HeldoutWatch:
+def _watch(task: Task, checkpoint: Path | None, measure: Measure) -> HeldoutWatch:
     """Return the watch over the held-out loss, brought up to a checkpoint."""
     watch = HeldoutWatch(
         task.run,
         patience=task.settings.early_stopping_patience,
         keep_best=task.settings.keep_best,
-        measure=lambda: response_loss_nats(task.model, task.prepared.heldout.encoded),
+        measure=measure,
         save=task.model.save_pretrained,
     )
     if checkpoint is not None and watch.is_on:
@@ -251,24 +234,33 @@ def _log_estimate(run: Run, decision: Decision, schedule: Schedule) -> None:
 
 def make_trainer(task: Task, decision: Decision, schedule: Schedule) -> Any:
     """Return TRL's trainer over the rows of a schedule, in their order."""
-    from datasets import Dataset
     from transformers import PrinterCallback, ProgressCallback
+
+    arguments = trainer_arguments(
+        task.settings, decision, schedule, task.run.path, num_processes=num_processes()
+    )
+    if task.pairs:
+        order = [row.examples[0] for row in schedule.rows]
+        trainer = make_preference_trainer(
+            task.model, task.tokenizer, arguments, task.pairs.train, order
+        )
+    else:
+        trainer = _answer_trainer(task, arguments, schedule)
+    trainer.remove_callback(PrinterCallback)
+    trainer.remove_callback(ProgressCallback)
+    return trainer
+
+
+def _answer_trainer(task: Task, arguments: Any, schedule: Schedule) -> Any:
+    from datasets import Dataset
     from trl import SFTTrainer
 
     is_packed = bool(schedule.shape.row_tokens)
     columns = [_columns(row, is_packed=is_packed) for row in schedule.rows]
     table = Dataset.from_list(columns).with_format("numpy")  # lists of 30k tokens are slow to read
-    trainer = SFTTrainer(
-        model=task.model,
-        processing_class=task.tokenizer,
-        train_dataset=table,
-        args=trainer_arguments(
-            task.settings, decision, schedule, task.run.path, num_processes=num_processes()
-        ),
+    return SFTTrainer(
+        model=task.model, processing_class=task.tokenizer, train_dataset=table, args=arguments
     )
-    trainer.remove_callback(PrinterCallback)
-    trainer.remove_callback(ProgressCallback)
-    return trainer
 
 
 def _columns(row: Row, *, is_packed: bool) -> dict[str, list[int]]:

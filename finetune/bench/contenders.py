@@ -69,6 +69,7 @@ def run_edgesmith(spec: Spec, rows: list[Encoded]) -> Timing:
     from finetune import libraries, shaping, trainer
     from finetune.model import load_model
     from finetune.run import Run
+    from finetune.task import Task
 
     fast_model = libraries.import_unsloth()
     settings = TrainConfig(
@@ -85,7 +86,7 @@ def run_edgesmith(spec: Spec, rows: list[Encoded]) -> Timing:
     schedule = make_schedule(side.encoded, settings, decision.shape, pad_id=0)
     clock = StepClock()
     with tempfile.TemporaryDirectory() as folder:
-        task = trainer.Task(
+        task = Task(
             fast_model=fast_model,
             model=model,
             tokenizer=libraries.load_tokenizer(spec.weights),

@@ -17,11 +17,15 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     content: str
 
 
-class Example(msgspec.Struct, frozen=True, kw_only=True):
-    """A conversation ending with an assistant turn; `id` is the digest of its content."""
+class Example(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A conversation ending with an assistant turn; `id` is the digest of its content.
+
+    `rejected` is a worse answer in place of the last, where there is one.
+    """
 
     id: str
     messages: tuple[Message, ...]
+    rejected: str | None = None
 
     def plain(self) -> list[dict[str, Any]]:
         """Return the messages as plain dictionaries, as chat templates want them."""
@@ -44,10 +48,12 @@ class Dataset(msgspec.Struct, frozen=True, kw_only=True):
         return {"role": "data"} | {name: getattr(self, name) for name in names}
 
 
-def make_example(messages: list[Message]) -> Example:
+def make_example(messages: list[Message], *, rejected: str | None = None) -> Example:
     """Build an example; blanks around a turn do not change its identity."""
-    digest = sha256_json([[turn.role, turn.content.strip()] for turn in messages])
-    return Example(id=digest, messages=tuple(messages))
+    content = [[turn.role, turn.content.strip()] for turn in messages]
+    if rejected is not None:
+        content.append(["rejected", rejected.strip()])
+    return Example(id=sha256_json(content), messages=tuple(messages), rejected=rejected)
 
 
 def conversation(prompt: str, answer: str, *, system: str | None = None) -> Example:

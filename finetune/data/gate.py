@@ -88,7 +88,8 @@ def pass_gate(dataset: Dataset, config: DataConfig) -> tuple[Dataset, GateReport
 
 def text_of(example: Example) -> str:
     """Return all that the example says, without roles; system prompts repeat and are left out."""
-    return "\n".join(turn.content for turn in example.messages if turn.role != "system")
+    texts = [turn.content for turn in example.messages if turn.role != "system"]
+    return "\n".join([*texts, example.rejected or ""]).rstrip("\n")
 
 
 def _plain(found: Contamination, examples: list[Example]) -> dict[str, Any]:

@@ -4,6 +4,7 @@
     messages            messages: [{role, content}, ...], the last by the assistant
     prompt_completion   prompt, completion
     sharegpt            conversations: [{from, value}, ...], the last by gpt
+    preference          prompt, chosen, rejected: texts, or messages; the prompt may stand in both
 
 Knows no files: a row arrives as decoded JSON with the place it came from.
 """
@@ -22,6 +23,7 @@ REQUIRED = {
     "messages": ("messages",),
     "prompt_completion": ("prompt", "completion"),
     "sharegpt": ("conversations",),
+    "preference": ("chosen", "rejected"),
 }
 SHAREGPT_ROLES = {
     "human": "user",
@@ -116,6 +118,33 @@ def _sharegpt(row: Row, system: str | None, where: str) -> Example:
     return _messages({"messages": messages}, system, where)
 
 
+def _preference(row: Row, system: str | None, where: str) -> Example:
+    """Build an example from the preferred answer, and keep the rejected one beside it."""
+    prompt = _turns(row.get("prompt") or [], "user", f"{where}: prompt")
+    sides = [_turns(row[key], "assistant", f"{where}: {key}") for key in ("chosen", "rejected")]
+    chosen, rejected = (
+        side if side and side[0]["role"] != "assistant" else prompt + side for side in sides
+    )
+    if chosen[:-1] != rejected[:-1]:
+        raise DataError(f"{where}: chosen and rejected must answer the same conversation")
+    example = _messages({"messages": chosen}, system, where)
+    worse = _messages({"messages": rejected}, system, where).messages[-1].content
+    if len(example.messages) < 2 or not worse.strip():
+        raise DataError(f"{where}: a preference needs a question and two answers, none empty")
+    if worse.strip() == example.messages[-1].content.strip():
+        raise DataError(f"{where}: chosen and rejected are the same, so neither is preferred")
+    return make_example(list(example.messages), rejected=worse)
+
+
+def _turns(value: Any, role: str, where: str) -> list[Row]:
+    """Return messages as they are, and a text as one message of a role."""
+    if isinstance(value, str):
+        return [{"role": role, "content": value}]
+    if isinstance(value, list) and all(isinstance(turn, dict) for turn in value):
+        return value
+    raise DataError(f"{where} must be text or messages, found {type(value).__name__}")
+
+
 def _role(turn: Row, where: str) -> str:
     role = SHAREGPT_ROLES.get(str(turn.get("from")))
     if role is None:
@@ -130,4 +159,5 @@ CONVERTERS: dict[str, Callable[[Row, str | None, str], Example]] = {
     "messages": _messages,
     "prompt_completion": _prompt_completion,
     "sharegpt": _sharegpt,
+    "preference": _preference,
 }

@@ -25,12 +25,13 @@ def charts_of(run: Run, metrics: dict[str, Any]) -> list[Chart]:
     steps = {event["step"]: event for event in run.events("step")}  # a resumed step: the later one
     ordered = [steps[step] for step in sorted(steps)]
     loss = _points(ordered, "loss_nats")
-    lines = [Line(name="training answers, each step", points=loss, faint=True)]
-    lines.append(Line(name="training answers, smoothed", points=smoothed(loss)))
-    lines.append(Line(name="held-out answers", points=_heldout(run, metrics), marks=True))
+    lines = [Line(name="training, each step", points=loss, faint=True)]
+    lines.append(Line(name="training, smoothed", points=smoothed(loss)))
+    lines.append(Line(name="held out", points=_heldout(run, metrics), marks=True))
     drawn = [
-        _chart("Loss, nats per answer token", lines),
+        _chart("Loss, nats", lines),
         _chart("Speed, tokens per second", [_line(ordered, "tokens_per_second")], from_zero=True),
+        _chart("Reward margin, chosen over rejected", [_line(ordered, "reward_margin")]),
         _chart("Learning rate", [_line(ordered, "learning_rate")], from_zero=True),
         _chart("Gradient norm", [_line(ordered, "grad_norm")], from_zero=True),
     ]
@@ -47,11 +48,12 @@ def _line(events: Sequence[dict[str, Any]], name: str) -> Line:
 
 def _heldout(run: Run, metrics: dict[str, Any]) -> list[Point]:
     """Return the held-out loss by step: before, at checkpoints where it was measured, after."""
-    measured: dict[float, float] = {0: metrics["heldout_response_loss_before_nats"]}
+    goal = "preference" if "heldout_preference_loss_after_nats" in metrics else "response"
+    measured: dict[float, float] = {0: metrics[f"heldout_{goal}_loss_before_nats"]}
     for event in run.events("heldout_loss"):
         if event.get("step") is not None:
             measured[event["step"]] = event["loss_nats"]
-    measured.setdefault(metrics["num_steps"], metrics["heldout_response_loss_after_nats"])
+    measured.setdefault(metrics["num_steps"], metrics[f"heldout_{goal}_loss_after_nats"])
     return sorted(measured.items())
 
 

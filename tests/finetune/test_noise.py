@@ -93,7 +93,8 @@ from finetune.noise import EmbeddingNoise
 from finetune.run import Run
 from finetune.shaping import Decision
 from finetune.steps import make_schedule, unpacked_shape
-from finetune.trainer import Task, make_trainer
+from finetune.task import Task
+from finetune.trainer import make_trainer
 
 base, folder = Path(sys.argv[1]), Path(sys.argv[2])
 settings = TrainConfig(max_steps=1, grad_accumulation=1)

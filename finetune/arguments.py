@@ -8,7 +8,7 @@ from typing import Any
 
 from finetune import checkpoints
 from finetune.config import TrainConfig
-from finetune.libraries import gpu_name
+from finetune.libraries import gpu_name, half_precision
 from finetune.shaping import Decision
 from finetune.steps import Schedule, per_process
 
@@ -77,6 +77,5 @@ def _precision() -> dict[str, bool]:
     """Choose mixed precision: none on a CPU, bfloat16 where the GPU has it, else float16."""
     import torch
 
-    on_gpu = gpu_name() is not None
-    bf16 = on_gpu and torch.cuda.is_bf16_supported()
-    return {"bf16": bf16, "fp16": on_gpu and not bf16}
+    narrow = half_precision() if gpu_name() is not None else None
+    return {"bf16": narrow is torch.bfloat16, "fp16": narrow is torch.float16}

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from finetune.data.tokens import IGNORED, Encoded
+from finetune.libraries import half_precision
 
 
 def response_loss_nats(model: Any, rows: Sequence[Encoded]) -> float:
@@ -40,8 +41,7 @@ def _precision(model: Any) -> AbstractContextManager[Any]:
 
     if torch.device(model.device).type != "cuda":
         return nullcontext()
-    narrow = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    mixed: AbstractContextManager[Any] = torch.autocast("cuda", dtype=narrow)
+    mixed: AbstractContextManager[Any] = torch.autocast("cuda", dtype=half_precision())
     return mixed
 
 

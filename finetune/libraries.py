@@ -85,6 +85,17 @@ def gpu_name() -> str | None:
     return str(torch.cuda.get_device_name()) if torch.cuda.is_available() else None
 
 
+def half_precision() -> Any:
+    """Return the 16-bit type this GPU computes in: float16 on cards before Ampere, such as the T4.
+
+    torch itself says yes to bfloat16 there, since it can emulate it, many times slower.
+    """
+    import torch
+
+    is_native = torch.version.hip or torch.cuda.get_device_capability()[0] >= 8
+    return torch.bfloat16 if is_native else torch.float16
+
+
 def gpu_figures() -> dict[str, int]:
     """Return the GPU's peak memory, or nothing on a CPU."""
     import torch

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from finetune.libraries import half_precision
+
 SHORT, LONG = 1_024, 4_096
 USABLE = 0.85  # of the card's memory; the rest is for fragments and for rows that cost more
 SEGMENT = 128  # tokens of one pretended example
@@ -81,7 +83,7 @@ def _timed_step(model: Any, num_tokens: int) -> tuple[int, float]:
     ids = torch.randint(0, model.config.vocab_size, (1, num_tokens), device=device)
     places = torch.arange(num_tokens, device=device)[None] % SEGMENT
     lengths = torch.full((num_tokens // SEGMENT,), SEGMENT, dtype=torch.int32, device=device)
-    narrow = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    narrow = half_precision()
     torch.cuda.reset_peak_memory_stats()
     torch.cuda.synchronize()
     began = time.perf_counter()

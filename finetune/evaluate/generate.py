@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from finetune import base_model
+from finetune import base_model, libraries
 from finetune.errors import BaseModelError, EvaluationError
 from finetune.evaluate.prompts import Prompt
 
@@ -34,13 +34,14 @@ def load(run: Path, manifest: dict[str, Any], tokenizer: Any) -> Any:
         BaseModelError: the base is not where the manifest says.
     """
     import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM, GenerationConfig
+
+    with libraries.quiet():
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM, GenerationConfig
 
     on_gpu = torch.cuda.is_available()
-    narrow = torch.bfloat16 if on_gpu and torch.cuda.is_bf16_supported() else torch.float16
     model: Any = AutoModelForCausalLM.from_pretrained(
-        weights_of(run, manifest), dtype=narrow if on_gpu else torch.float32
+        weights_of(run, manifest), dtype=libraries.half_precision() if on_gpu else torch.float32
     )
     if len(tokenizer) > model.get_input_embeddings().num_embeddings:
         model.resize_token_embeddings(len(tokenizer))

@@ -6,6 +6,7 @@ Knows no command line and starts nothing; whoever made the engine closes it.
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ ROUTES: list[ControllerRouterHandler] = [
     page.page,
     page.probe,
     chat.chat_completions,
+    chat.count_tokens,
     completions.completions,
     fim.fim_completions,
     models.list_models,
@@ -92,7 +94,14 @@ def create_app_of(house: House, settings: Settings, api_keys: Sequence[str] = ()
     kept = ResponseStore(settings.api.stored_responses, settings.api.stored_response_bytes)
     return Litestar(
         routes,
-        state=State({"house": house, "responses": kept, "log_error": log_error}),
+        state=State(
+            {
+                "house": house,
+                "responses": kept,
+                "log_error": log_error,
+                "started_at": int(time.time()),
+            }
+        ),
         middleware=[DefineMiddleware(Leases, house=house), *checks(settings, api_keys)],
         cors_config=cors(settings),
         before_send=[add_request_id],

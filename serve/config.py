@@ -107,13 +107,17 @@ class EngineSettings(EngineConfig, frozen=True, kw_only=True, forbid_unknown_fie
 
 
 class SamplingSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """For requests that send none. None: the GGUF's own, else the defaults for code."""
+    """For requests that send none. None: the GGUF's own, else the defaults for code.
+
+    `seed`: with one, equal requests get equal answers unless they send another; None draws anew.
+    """
 
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
     min_p: float | None = None
     repeat_penalty: float | None = None
+    seed: int | None = None
 
 
 class AccessSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,7 +10,7 @@ from serve.api import asked
 from serve.api.access import request_id
 from serve.api.chat_answer import respond
 from serve.api.chat_constraints import constrain_chat
-from serve.api.chat_schemas import ChatChunk, ChatCompletion, ChatRequest
+from serve.api.chat_schemas import ChatChunk, ChatCompletion, ChatRequest, InputTokens
 from serve.api.chat_tools import calling, check_tools
 from serve.api.errors import InvalidRequestError
 from serve.api.generation import copies, submit
@@ -46,6 +46,13 @@ async def chat_completions(
     )
 
 
+@post(["/v1/chat/completions/input_tokens", "/chat/completions/input_tokens"], status_code=200)
+async def count_tokens(request: Request[Any, Any, Any], data: JSONBody[ChatRequest]) -> InputTokens:
+    """Count the tokens of a prompt without answering it."""
+    served = await serving(request, data.model)
+    return InputTokens(input_tokens=len(await read(served, data)))
+
+
 def render(served: Served, data: ChatRequest) -> str:
     """Return the prompt text of a request."""
     variables = dict(data.chat_template_kwargs or {})
@@ -57,6 +64,8 @@ def render(served: Served, data: ChatRequest) -> str:
     messages = for_template([msgspec.to_builtins(message) for message in data.messages])
     template = served.chat_template()
     complete = history.complete(messages, template)
+    if data.continue_final_message is False:
+        return template.render(complete, tools=tools, variables=variables)
     return prefill.render(template, complete, tools=tools, variables=variables)
 
 
@@ -101,6 +110,11 @@ def _refuse(served: Served, data: ChatRequest) -> None:
         raise InvalidRequestError(
             f"messages holds {len(data.messages)} entries; it must be 1 to {limit}",
             param="messages",
+        )
+    if data.continue_final_message and data.add_generation_prompt:
+        raise InvalidRequestError(
+            "continue_final_message and add_generation_prompt exclude each other; send one",
+            param="continue_final_message",
         )
     check_tools(data.tools or [])
     can_tools = served.capabilities is not None and served.capabilities.supports_tools

@@ -32,6 +32,8 @@ class ChatRequest(Predicted, kw_only=True):
 
     `reasoning_effort` "none" asks templates that know how to leave thoughts out.
     `reasoning_format` "none" leaves them in the content, as they stand.
+    `continue_final_message`, vLLM's name: whether a last assistant turn is continued, which it is
+    unless this is false; `add_generation_prompt` true then asks for the contrary.
     """
 
     messages: list[ChatMessage]
@@ -51,9 +53,18 @@ class ChatRequest(Predicted, kw_only=True):
     chat_template_kwargs: dict[str, Any] | None = None
     reasoning_effort: str | None = None
     reasoning_format: str | None = None
+    continue_final_message: bool | None = None
+    add_generation_prompt: bool | None = None
     service_tier: str | None = None
     ignore_eos: bool | None = None
     lora: list[LoraChoice] | None = None
+
+
+class InputTokens(msgspec.Struct, frozen=True, kw_only=True):
+    """How long the prompt of a request would be."""
+
+    input_tokens: int
+    object: Literal["response.input_tokens"] = "response.input_tokens"
 
 
 class LogprobAlternative(msgspec.Struct, frozen=True, kw_only=True):

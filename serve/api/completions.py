@@ -52,7 +52,9 @@ async def start(served: Served, data: CompletionRequest, name: str) -> Job:
     width = n if data.best_of is None else asked.choices(data.best_of, limits)
     size = len(str(data.prompt)) + len(data.suffix or "")
     is_scored = _scored(data) is not None
-    read = partial(read_prompts, served, data.prompt, suffix=data.suffix, anew=is_scored)
+    read = partial(
+        read_prompts, served, data.prompt, suffix=data.suffix, lora=data.lora, anew=is_scored
+    )
     prompts = await off_loop(size, read)
     _refuse_scores(data, prompts, width, limits.prompt_logprobs)
     drafting = await read_drafting(served, data)

@@ -84,13 +84,14 @@ class Gaps:
         self._read_later(reader, key, plan, max_tokens)
         return plan.now.prompt
 
-    def prompt(self, gap: Gap) -> FimPrompt:
+    def prompt(self, gap: Gap, *, adapters: AdapterMix = ()) -> FimPrompt:
         """Return the whole prompt, for routes whose clients have no wish; any thread.
 
         Raises:
             NoFimError: the model cannot fill in the middle.
         """
-        return _plan(self._reader((CACHE_SCOPE.get(), ())), gap, None, None).now.prompt
+        reader = self._reader((CACHE_SCOPE.get(), adapters))
+        return _plan(reader, gap, None, None).now.prompt
 
     def _reader(self, key: tuple[str, AdapterMix]) -> Reader:
         with self._lock:

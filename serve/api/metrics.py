@@ -117,15 +117,30 @@ def _histogram(name: str, text: str, found: HistogramStats) -> HistogramMetricFa
 
 
 def _llama_cpp(stats: EngineStats) -> Iterator[Metric]:
-    """Give dashboards made for llama.cpp's server the names they read."""
+    """Give dashboards made for llama.cpp's server the names they read, in their meaning."""
+    num_read = stats.prompt_tokens - stats.cached_tokens
     num_calls = stats.decode_batches + stats.prefill_batches
     seats = stats.decode_rows / stats.decode_batches if stats.decode_batches else 0.0
     counters = {
-        "prompt_tokens": ("As edgesmith_prompt_tokens.", stats.prompt_tokens),
+        "prompt_tokens": ("Prompt tokens of finished requests that were read.", num_read),
+        "prompt_tokens_cached": ("And that were not read again.", stats.cached_tokens),
+        "prompt_seconds": ("From a seat to the first token.", stats.prompt_seconds),
         "tokens_predicted": ("As edgesmith_completion_tokens.", stats.completion_tokens),
+        "tokens_predicted_seconds": ("After the first token.", stats.predicted_seconds),
+        "spec_decode_num_drafts": ("Steps of an answer with guesses.", stats.draft_batches),
+        "spec_decode_num_draft_tokens": ("As edgesmith_draft_tokens.", stats.draft_tokens),
+        "spec_decode_num_accepted_tokens": ("As edgesmith_accepted_tokens.", stats.accepted_tokens),
         "n_decode": ("Calls of llama_decode.", num_calls),
     }
     gauges = {
+        "prompt_tokens_seconds": (
+            "Prompt tokens read in a second.",
+            _rate(num_read, stats.prompt_seconds),
+        ),
+        "predicted_tokens_seconds": (
+            "Tokens of an answer in a second.",
+            _rate(stats.completion_tokens, stats.predicted_seconds),
+        ),
         "requests_processing": ("As edgesmith_running.", stats.num_running),
         "requests_deferred": ("As edgesmith_waiting.", stats.num_waiting),
         "n_busy_slots_per_decode": ("Sequences advanced by a decode call.", seats),
@@ -134,6 +149,10 @@ def _llama_cpp(stats: EngineStats) -> Iterator[Metric]:
         yield CounterMetricFamily(f"llamacpp:{name}", text, value=count)
     for name, (text, value) in gauges.items():
         yield GaugeMetricFamily(f"llamacpp:{name}", text, value=value)
+
+
+def _rate(count: int, seconds: float) -> float:
+    return count / seconds if seconds else 0.0
 
 
 def _measured(tuning: Tuning) -> Iterator[Metric]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import msgspec
-from litestar import MediaType, Request, get
+from litestar import MediaType, Request, Response, get
 from litestar.params import FromQuery
 
 from serve.api.metrics import render
@@ -122,9 +122,11 @@ async def slots(
 
 
 @get("/metrics", media_type=MediaType.TEXT)
-async def metrics(request: Request[Any, Any, Any], model: FromQuery[str | None] = None) -> str:
+async def metrics(
+    request: Request[Any, Any, Any], model: FromQuery[str | None] = None
+) -> Response[str]:
     """Render a loaded model's counters for Prometheus; without one there are none."""
     served = in_memory(request, model)
-    if served is None:
-        return ""
-    return render(served.engine.stats(), served.engine.model_info.tuning)
+    known = None if served is None else (served.engine.stats(), served.engine.model_info.tuning)
+    began = str(request.app.state.started_at)
+    return Response(render(*known) if known else "", headers={"Process-Start-Time-Unix": began})

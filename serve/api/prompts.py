@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from serve.api.adapters import mix_of
 from serve.api.errors import InvalidRequestError
 from serve.chat import instruct, prefill
 from serve.chat.anchors import Gap
@@ -18,6 +19,7 @@ from serve.chat.fim import FimPrompt, fim_tokens
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from serve.api.adapters import LoraChoice
     from serve.api.served import Served
 
 
@@ -39,6 +41,7 @@ def read_prompts(
     prompt: str | Sequence[str | int | list[int]],
     *,
     suffix: str | None = None,
+    lora: list[LoraChoice] | None = None,
     anew: bool = False,
 ) -> list[Prompt]:
     """Return one prompt for text or ids, one each for a list of texts or of id lists.
@@ -51,7 +54,9 @@ def read_prompts(
         NoFimError: a suffix, and the model cannot fill in the middle.
     """
     several = _split(prompt, served.settings.limits.prompts)
-    return [_read(served, each, suffix, anew=anew) for each in several]
+    if suffix:
+        return [fim_prompt(served, _text(served, each), suffix, lora=lora) for each in several]
+    return [_read(served, each, anew=anew) for each in several]
 
 
 def _split(prompt: str | Sequence[str | int | list[int]], limit: int) -> list[str | list[int]]:
@@ -68,19 +73,24 @@ def _split(prompt: str | Sequence[str | int | list[int]], limit: int) -> list[st
     return [ids] if ids else several
 
 
-def _read(served: Served, prompt: str | list[int], suffix: str | None, *, anew: bool) -> Prompt:
-    if isinstance(prompt, list):
-        check_ids(prompt, served.engine.model_info.n_vocab, param="prompt")
-    text = prompt if isinstance(prompt, str) else served.engine.detokenize(prompt)
-    if suffix:
-        return fim_prompt(served, text, suffix)
+def _text(served: Served, prompt: str | list[int]) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    check_ids(prompt, served.engine.model_info.n_vocab, param="prompt")
+    return served.engine.detokenize(prompt)
+
+
+def _read(served: Served, prompt: str | list[int], *, anew: bool) -> Prompt:
+    text = _text(served, prompt)
     token_ids = served.tokenize_rendered(text, anew=anew) if isinstance(prompt, str) else prompt
     if not token_ids:
         raise InvalidRequestError("the prompt is empty: no token to start from", param="prompt")
     return Prompt(text=text, token_ids=token_ids)
 
 
-def fim_prompt(served: Served, prefix: str, suffix: str) -> Prompt:
+def fim_prompt(
+    served: Served, prefix: str, suffix: str, *, lora: list[LoraChoice] | None = None
+) -> Prompt:
     """Lay a gap out whole; one beyond the context is the engine's to refuse.
 
     Raises:
@@ -89,7 +99,8 @@ def fim_prompt(served: Served, prefix: str, suffix: str) -> Prompt:
     if instructs(served):
         laid = instructed(served, prefix, suffix)
     else:
-        laid = served.gaps.prompt(Gap(before=prefix, after=suffix))
+        gap = Gap(before=prefix, after=suffix)
+        laid = served.gaps.prompt(gap, adapters=mix_of(served, lora))
     return Prompt(
         text=prefix, token_ids=laid.token_ids, begins_with=laid.begins_with, stop=laid.stop
     )

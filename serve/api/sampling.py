@@ -71,7 +71,7 @@ def to_params(
         )
     given = {name: getattr(asked, name) for name in _NUMBERS}
     chosen = {name: value for name, value in given.items() if value is not None}
-    seed = asked.seed if asked.seed is not None and asked.seed >= 0 else None
+    seed = default.seed if asked.seed is None else asked.seed if asked.seed >= 0 else None
     return msgspec.structs.replace(
         default,
         **chosen,

@@ -43,6 +43,8 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 class TimingsBody(msgspec.Struct, frozen=True, kw_only=True):
     """Milliseconds and rates; `prompt_n` leaves out the `cache_n` tokens not read again.
 
+    The first token comes with the end of the prompt, so `predicted_ms` and the rates are of the
+    `predicted_n` - 1 after it; 0 where there are none.
     `draft_n` tokens were computed as guesses and `draft_n_accepted` of them came true.
     """
 
@@ -83,6 +85,7 @@ def usage(
 def timings(finished: Finished) -> TimingsBody:
     """Return one sequence's times."""
     num_read = finished.num_prompt_tokens - finished.num_cached_tokens
+    num_steps = max(finished.num_completion_tokens - 1, 0)
     prompt, predicted = finished.timings.prompt_seconds, finished.timings.predicted_seconds
     return TimingsBody(
         cache_n=finished.num_cached_tokens,
@@ -92,8 +95,8 @@ def timings(finished: Finished) -> TimingsBody:
         prompt_per_second=_ratio(num_read, prompt),
         predicted_n=finished.num_completion_tokens,
         predicted_ms=predicted * 1000,
-        predicted_per_token_ms=_ratio(predicted * 1000, finished.num_completion_tokens),
-        predicted_per_second=_ratio(finished.num_completion_tokens, predicted),
+        predicted_per_token_ms=_ratio(predicted * 1000, num_steps),
+        predicted_per_second=_ratio(num_steps, predicted),
         draft_n=finished.num_draft_tokens,
         draft_n_accepted=finished.num_accepted_tokens,
     )

@@ -57,7 +57,8 @@ class Distributions(msgspec.Struct, frozen=True, kw_only=True):
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     """A snapshot. Counters grow since the engine started; `*_seconds` are sums.
 
-    `seated_seconds` is the time from a seat to the end.
+    `seated_seconds` is the time from a seat to the end; `prompt_seconds` of it came before the
+    first token, `predicted_seconds` after it. `draft_batches` are the answers' steps with guesses.
     `cached_tokens` were not read again; of those, `cached_memory_tokens` and `cached_disk_tokens`
     were restored from these tiers and the rest was still in the KV cache. `evictions` were of idle
     cells for want of room, `cache_memory_evictions` and `cache_disk_evictions` of stored prefixes.
@@ -82,6 +83,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     prefill_batches: int
     prefill_rows: int
     aborted_chunks: int
+    draft_batches: int
     draft_tokens: int
     accepted_tokens: int
     preemptions: int
@@ -93,6 +95,8 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     decode_seconds: float
     rest_seconds: float
     seated_seconds: float
+    prompt_seconds: float
+    predicted_seconds: float
     distributions: Distributions
     seconds_per_prompt_row: float | None
 
@@ -131,12 +135,15 @@ class Counters:
     prefill_batches: int = 0
     prefill_rows: int = 0
     aborted_chunks: int = 0
+    draft_batches: int = 0
     draft_tokens: int = 0
     accepted_tokens: int = 0
     evictions: int = 0
     decode_seconds: float = 0.0
     rest_seconds: float = 0.0
     seated_seconds: float = 0.0
+    prompt_seconds: float = 0.0
+    predicted_seconds: float = 0.0
     spread: Spread = field(default_factory=Spread)
 
     def as_dict(self) -> dict[str, Any]:
@@ -176,6 +183,7 @@ class Counters:
 
     def count_draft(self, num_tokens: int, num_true: int) -> None:
         """Count the guesses of a decode call, and those that came true."""
+        self.draft_batches += 1
         self.draft_tokens += num_tokens
         self.accepted_tokens += num_true
 
@@ -187,7 +195,11 @@ class Counters:
             self.prompt_tokens += sequence.num_prompt_tokens
             self._count_cached(sequence)
             self.spread.queue_seconds.observe(sequence.seated_at - sequence.queued_at)
-            self.seated_seconds += (sequence.finished_at or 0.0) - sequence.seated_at
+            end = sequence.finished_at or sequence.seated_at
+            first = end if sequence.first_token_at is None else sequence.first_token_at
+            self.seated_seconds += end - sequence.seated_at
+            self.prompt_seconds += first - sequence.seated_at
+            self.predicted_seconds += end - first
 
     def _count_cached(self, sequence: Sequence) -> None:
         self.cached_tokens += sequence.num_cached_tokens

@@ -153,6 +153,7 @@ class FakeEngine:
         self.requests: list[GenerationRequest] = []
         self.prepared: list[Constraint] = []
         self.seconds_per_prompt_row: float | None = None
+        self.looked_up: set[tuple] = set()  # adapters that known prefixes were asked for with
         self.running: set[FakeGeneration] = set()
         self.changed = threading.Condition()
 
@@ -204,6 +205,7 @@ class FakeEngine:
             assert self.changed.wait_for(lambda: len(self.running) == number, seconds)
 
     def num_ready(self, token_ids, *, scope="", adapters=()):
+        self.looked_up.add(adapters)
         asked = [request.prompt_token_ids for request in self.requests]
         return max((common_prefix_length(each, token_ids) for each in asked), default=0)
 

@@ -28,7 +28,7 @@ def test_a_plain_answer_has_text_reason_usage_and_timings(live):
     assert choice["finish_reason"] == "stop"
     assert answer["usage"]["completion_tokens"] == 2
     assert answer["usage"]["prompt_tokens_details"] == {"cached_tokens": 1}
-    assert answer["timings"]["predicted_per_second"] == 8.0
+    assert answer["timings"]["predicted_per_second"] == 4.0  # one token after the first
     assert answer["object"] == "chat.completion"
 
 
@@ -46,6 +46,37 @@ def test_usage_comes_last_and_with_no_choices_when_it_is_asked_for(live):
     last = events(response.text)[-1]
     assert last["choices"] == []
     assert last["usage"]["total_tokens"] == last["usage"]["prompt_tokens"] + 2
+
+
+def prompt(live) -> str:
+    return live.engine.detokenize(live.engine.requests[-1].prompt_token_ids)
+
+
+def test_a_last_assistant_turn_is_closed_where_the_request_says_so(live):
+    begun = [USER, {"role": "assistant", "content": "Dear"}]
+    for more in ({}, {"continue_final_message": True, "add_generation_prompt": False}):
+        ask(live, messages=begun, **more)
+        assert prompt(live).endswith("[assistant]Dear")
+    ask(live, messages=begun, continue_final_message=False)
+    assert prompt(live).endswith("[assistant]Dear\n[assistant]")
+    refused = ask(live, messages=begun, continue_final_message=True, add_generation_prompt=True)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "continue_final_message"
+
+
+def test_the_tokens_of_a_prompt_are_counted_without_an_answer(live):
+    counted = live.http.post("/v1/chat/completions/input_tokens", json={"messages": [USER]})
+    assert not live.engine.requests
+    assert counted.json()["input_tokens"] == ask(live).json()["usage"]["prompt_tokens"]
+
+
+def test_a_configured_seed_holds_for_requests_that_send_none(serving):
+    live = serving(Settings(sampling=SamplingSettings(seed=7)))
+    for body in ({}, {"seed": 3}, {"seed": -1}):
+        ask(live, **body)
+    assert [request.sampling.seed for request in live.engine.requests] == [7, 3, None]
+    settings = live.http.get("/props").json()["default_generation_settings"]
+    assert settings["params"]["seed"] == 7
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/chat/completions"])

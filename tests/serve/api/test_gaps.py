@@ -2,7 +2,8 @@
 
 import pytest
 
-from serve.config import FimSettings, Settings
+from serve.config import EngineSettings, FimSettings, Settings
+from serve.engine.config import AdapterConfig
 from serve.engine.request import Priority
 
 FILE = "".join(f"line {number}\n" for number in range(180))
@@ -45,6 +46,22 @@ def test_what_was_read_in_the_background_is_where_typing_goes_on(serving):
     infill(live, prompt="1", t_max_prompt_ms=500)
     assert sent(live).startswith(f"<s><pre>{FILE}<suf>")
     assert sent(live).endswith("<mid>1")
+
+
+def test_what_is_read_for_an_adapter_is_read_with_it_and_looked_for_among_its_own(serving):
+    odd = AdapterConfig(name="odd", file="/models/odd.gguf")
+    live = serving(Settings(fim=AT_ONCE.fim, engine=EngineSettings(adapters=(odd,))))
+    live.engine.seconds_per_prompt_row = 0.02
+    infill(live, t_max_prompt_ms=500, lora=[{"id": 0, "scale": 0.5}])
+    live.engine.wait_for_requests(3)
+    live.engine.wait_for_running(0)
+    assert {request.adapters for request in live.engine.requests} == {((0, 0.5),)}
+    assert live.engine.looked_up == {((0, 0.5),)}
+    for path in ("/v1/completions", "/v1/fim/completions"):
+        live.engine.looked_up.clear()
+        body = {"model": "odd", "prompt": FILE, "suffix": "\nend\n"}
+        assert live.http.post(path, json=body).status_code == 200
+        assert live.engine.looked_up == {((0, 1.0),)}
 
 
 def test_a_warm_up_has_no_wish(serving):

@@ -31,10 +31,31 @@ def page(tuning=None, spread=None, **figures):
 
 
 def test_decode_calls_and_their_sequences_have_llama_cpps_names():
-    figures = page(decode_batches=4, decode_rows=10, prefill_batches=3, prompt_tokens=9)
+    figures = page(decode_batches=4, decode_rows=10, prefill_batches=3)
     assert figures["llamacpp:n_decode_total"] == 7
     assert figures["llamacpp:n_busy_slots_per_decode"] == 2.5
-    assert figures["llamacpp:prompt_tokens_total"] == figures["edgesmith_prompt_tokens_total"] == 9
+
+
+def test_llama_cpps_names_have_llama_cpps_meaning():
+    figures = page(
+        prompt_tokens=100,
+        cached_tokens=60,
+        prompt_seconds=4.0,
+        completion_tokens=30,
+        predicted_seconds=2.0,
+        draft_batches=5,
+        draft_tokens=15,
+        accepted_tokens=9,
+    )
+    assert figures["edgesmith_prompt_tokens_total"] == 100
+    assert figures["llamacpp:prompt_tokens_total"] == 40
+    assert figures["llamacpp:prompt_tokens_cached_total"] == 60
+    assert figures["llamacpp:prompt_tokens_seconds"] == 10
+    assert figures["llamacpp:tokens_predicted_seconds_total"] == 2
+    assert figures["llamacpp:predicted_tokens_seconds"] == 15
+    assert figures["llamacpp:spec_decode_num_drafts_total"] == 5
+    assert figures["llamacpp:spec_decode_num_draft_tokens_total"] == 15
+    assert figures["llamacpp:spec_decode_num_accepted_tokens_total"] == 9
 
 
 def test_before_the_first_request_every_figure_is_zero():

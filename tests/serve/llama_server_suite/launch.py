@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 NOT_APPLICABLE = 64
-IGNORED = ("--hf-repo", "--hf-file", "--model-url", "--seed", "--ubatch-size", "--n-predict")
+IGNORED = ("--hf-repo", "--hf-file", "--model-url", "--ubatch-size", "--n-predict")
 IGNORED += ("--model", "-fa", "--cache-ram", "--reasoning-format")
 SWITCHES = ("--offline", "--cont-batching", "--no-slots", "--slots", "--jinja", "--no-jinja")
 SWITCHES += ("--metrics", "--kv-unified", "--swa-full", "--verbose", "--no-ui")
@@ -21,6 +21,7 @@ SETTINGS = {
     "--host": "server.host",
     "--port": "server.port",
     "--temp": "sampling.temperature",
+    "--seed": "sampling.seed",
     "--alias": "model.alias",
     "--threads": "engine.threads",
     "--n-gpu-layers": "engine.n_gpu_layers",

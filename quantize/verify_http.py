@@ -19,6 +19,8 @@ from quantize.verify_result import Check, NotRun
 from quantize.verify_texts import Render
 from quantize.verify_tokens import prompt_ids
 
+FLAGS = ("--slots", "1", "--set", "tools.generic=false")
+"""Templates that know no tools are compared as they are, not with tools put into words."""
 _FORCING_BIAS = 1000.0
 _CONTEXT = 2048
 _MAX_ADDED_TOKENS = 32
@@ -33,7 +35,7 @@ def check_server(
     """
     hop = f"{model.name} -> HTTP"
     try:
-        with ServerProcess(model, context=_CONTEXT, arguments=["--slots", "1"]) as server:
+        with ServerProcess(model, context=_CONTEXT, arguments=FLAGS) as server:
             checks = compare_server(hop, server, model, render=render, cases=cases, config=config)
             return checks, []
     except ServerAbsentError as error:

@@ -11,7 +11,7 @@ from quantize.gguf_header import read_header
 from quantize.hf_folder import load_tokenizer
 from quantize.serve_process import ServerProcess
 from quantize.verify_cases import CASES
-from quantize.verify_http import check_server, compare_server
+from quantize.verify_http import FLAGS, check_server, compare_server
 from quantize.verify_prompts import hf_prompt
 
 pytest.importorskip("litestar", reason="the server's packages are not installed")
@@ -21,9 +21,7 @@ CONFIG = VerifyConfig(num_prompts=3, greedy_tokens=8, server_tie_gap_logits=0.1)
 
 @pytest.fixture(scope="module")
 def server(tiny_merged):
-    with ServerProcess(
-        tiny_merged / "f16.gguf", context=1024, arguments=["--slots", "1"]
-    ) as process:
+    with ServerProcess(tiny_merged / "f16.gguf", context=1024, arguments=FLAGS) as process:
         yield process
 
 
@@ -121,6 +119,13 @@ def test_a_server_that_answers_otherwise_is_caught(server, compare, case, name, 
     assert failed[0].name == name
     assert failed[0].hop == "f16 -> HTTP"
     assert said in failed[0].detail
+
+
+def test_a_server_of_the_base_without_its_adapter_is_caught(base_gguf, compare):
+    with ServerProcess(base_gguf, context=1024, arguments=FLAGS) as unmerged:
+        failed = [check for check in compare(unmerged) if not check.passed]
+    assert [check.name for check in failed] == ["greedy text"]
+    assert "first difference" in failed[0].detail
 
 
 def test_a_server_that_cannot_start_fails_the_hop_with_its_words(tmp_path):

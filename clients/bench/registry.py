@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from clients.bench import edits, workloads
 from clients.bench.constrained import constrained
+from clients.bench.crowded import crowded
 from clients.bench.keystrokes.replay import keystrokes
 from clients.bench.restart import restart
 
@@ -25,4 +26,5 @@ WORKLOADS: dict[str, Callable[[Turn], Awaitable[Figures]]] = {
     "edit": edits.edit,
     "unforeseen": edits.unforeseen,
     "constrained": constrained,
+    "crowded": crowded,
 }

@@ -60,6 +60,9 @@ FIGURES = (
     _figure("constrained", "plain_tokens_per_second", "the same without", "tok/s", "higher"),
     _figure("constrained", "to_plain", "records, with a schema to without", "ratio", "higher"),
     _figure("constrained", "strings_to_plain", "strings, the same", "ratio", "higher"),
+    _figure("crowded", "tokens_per_second", "beside busy cores", "tok/s", "higher"),
+    _figure("crowded", "last_tokens_per_second", "the same, last answer", "tok/s", "higher"),
+    _figure("crowded", "first_token_seconds", "the same, latest first token", "s"),
 )
 
 

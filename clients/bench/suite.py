@@ -28,6 +28,7 @@ PEERS = {
     "keystrokes": ("llama-server-fim",),
     "restart": ("llama-server",),
     "constrained": ("llama-server",),
+    "crowded": ("llama-server",),
 }
 """Who stands beside us; scenarios that are not named here are ours alone."""
 

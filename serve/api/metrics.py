@@ -46,6 +46,7 @@ _GAUGES = {
     "num_running": "Requests seated.",
     "num_cells": "Cells of the KV cache.",
     "num_held_tokens": "Cells in use.",
+    "compute_threads": "Threads that compute; fewer while the machine is busy with other things.",
     "cache_memory_bytes": "Prefixes in the memory tier.",
     "cache_disk_bytes": "Prefixes in files.",
 }

@@ -45,7 +45,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     at most a quarter of the free memory, at least one full context.
     `kv_type`: f16 is exact; q8_0 halves the KV memory and slows prefill by about 10%; q4_0 costs
     quality.
-    `threads`: None is what was measured to be best, else one per physical core.
+    `threads`: None is what was measured to be best, else one per physical core, and fewer for as
+    long as other programs want those cores; a number is taken as it is.
     `n_gpu_layers`: None is all when the build has a GPU.
     `load_mode`: mmap starts fastest and shares pages; read copies; mlock pins.
     `repack`: rearrange weights for the CPU at load: 1.3-1.6 times faster batches for more memory.

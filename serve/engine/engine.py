@@ -16,6 +16,8 @@ from serve.engine import machine
 from serve.engine.admission import Places, check_token_ids, checked
 from serve.engine.config import EngineConfig
 from serve.engine.constraints import Constraints
+from serve.engine.context import computes_on_gpu
+from serve.engine.crowding import Crowding
 from serve.engine.decode_times import DecodeTimes
 from serve.engine.disk_tier import DiskTier
 from serve.engine.drafts import Drafter
@@ -90,7 +92,15 @@ class Engine:
         self._scheduler = Scheduler(slots, costs, limits, self._cache)
         keeper = Keeper(model, slots, self._cache, config.cache_demote_seconds)
         speculation = Speculation(_decode_times(model.info), model.n_batch)
-        self._worker = Worker(model, self._scheduler, keeper, speculation, time.monotonic)
+        self._crowding = _crowding(model, config)
+        self._worker = Worker(
+            model,
+            self._scheduler,
+            keeper,
+            speculation=speculation,
+            crowding=self._crowding,
+            clock=time.monotonic,
+        )
         self._places = Places(model.info.n_slots, config.queue_limit, self._worker.counters)
         self._lock = threading.Lock()
         self._is_closed = False
@@ -228,6 +238,7 @@ class Engine:
             num_cells=self.model_info.n_cells,
             num_held_tokens=sum(slot.num_held_tokens for slot in slots),
             preemptions=self._scheduler.num_preemptions,
+            compute_threads=self._crowding.threads,
             seconds_per_prompt_row=self._scheduler.costs.seconds_per_row,
             cache_memory_bytes=self._cache.num_bytes,
             cache_memory_evictions=self._cache.evictions,
@@ -254,6 +265,17 @@ class Engine:
 def _decode_times(info: ModelInfo) -> DecodeTimes:
     """Begin with the curve measured here, where one was."""
     return DecodeTimes(info.tuning.row_seconds if info.tuning else None)
+
+
+def _crowding(model: Model, config: EngineConfig) -> Crowding:
+    """Give threads up on a busy machine, unless a number is configured or a GPU computes."""
+    threads, tuning = model.info.threads, model.info.tuning
+    for_several = tuning.threads_batch if tuning else threads
+    is_fixed = config.threads is not None or computes_on_gpu(config)
+    return Crowding(
+        lambda most: model.set_threads(min(threads, most), min(for_several, most)),
+        1 if is_fixed else max(threads, for_several),
+    )
 
 
 def _open_disk_tier(config: EngineConfig, info: ModelInfo, *, can_trim: bool) -> DiskTier | None:

@@ -98,6 +98,7 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     prompt_seconds: float
     predicted_seconds: float
     distributions: Distributions
+    compute_threads: int
     seconds_per_prompt_row: float | None
 
 

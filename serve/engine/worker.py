@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence as Many
 
     from serve.engine.batch import Batch, Span
+    from serve.engine.crowding import Crowding
     from serve.engine.decoder import Decoder
     from serve.engine.keeper import Keeper
     from serve.engine.lane import Lane
@@ -42,7 +43,9 @@ class Worker:
         model: Decoder,
         scheduler: Scheduler,
         keeper: Keeper,
+        *,
         speculation: Speculation,
+        crowding: Crowding,
         clock: Callable[[], float],
     ) -> None:
         self.counters = Counters()
@@ -52,6 +55,7 @@ class Worker:
         self._model = model
         self._keeper = keeper
         self._speculation = speculation
+        self._crowding = crowding
         self._clock = clock
         self._desk = Desk(model, scheduler, self.counters, clock)
         self._closing = False
@@ -180,6 +184,7 @@ class Worker:
             return
         batch = build_batch(spans)
         began = self._clock()
+        self._crowding.begin()
         try:
             outcome = self._model.decode(batch)
         except DecodeError as error:
@@ -200,6 +205,7 @@ class Worker:
     def _note_cost(self, batch: Batch, seconds: float, *, is_prefill: bool) -> None:
         num_rows, costs = len(batch), self.scheduler.costs
         self.counters.count_batch(num_rows, is_prefill=is_prefill)
+        self._crowding.end(num_rows, is_prefill=is_prefill)
         if batch.scored:
             return  # rows with logits cost more, and are no measure of the others
         if is_prefill:

@@ -7,6 +7,7 @@ import pytest
 
 from serve.engine.batch import MAX_DRAFT_ROWS, Outcome
 from serve.engine.chunking import RowCosts
+from serve.engine.crowding import Crowding
 from serve.engine.decode_times import DecodeTimes
 from serve.engine.drafts import Drafter
 from serve.engine.errors import DecodeError
@@ -196,7 +197,15 @@ class Harness:
         self.model.n_outputs_max = n_slots + fim_slots + MAX_DRAFT_ROWS
         self.times = DecodeTimes()
         speculation = Speculation(self.times, self.model.n_batch)
-        self.worker = Worker(self.model, self.scheduler, self.keeper, speculation, lambda: self.now)
+        crowding = Crowding(lambda _: None, 1)
+        self.worker = Worker(
+            self.model,
+            self.scheduler,
+            self.keeper,
+            speculation=speculation,
+            crowding=crowding,
+            clock=lambda: self.now,
+        )
         self.generations = []
 
     def request(self, prompt, *, priority=Priority.INTERACTIVE, **fields):

@@ -11,8 +11,10 @@ import httpx
 import pytest
 import uvicorn
 
-from serve.app import create_app
-from serve.config import Settings
+from serve.app import create_app, create_app_of
+from serve.catalogue import Catalogue
+from serve.config import EngineSettings, ModelsSettings, Settings
+from serve.engine.compute import ComputeThread
 from serve.engine.errors import EngineError, InvalidConstraintError, PromptTooLongError
 from serve.engine.model_info import ModelInfo
 from serve.engine.request import (
@@ -27,6 +29,7 @@ from serve.engine.request import (
 )
 from serve.engine.slots import common_prefix_length
 from serve.engine.stats import EngineStats, SlotStats, Spread
+from serve.house import of_catalogue
 
 SPECIALS = {"<s>": 256, "<pre>": 257, "<suf>": 258, "<mid>": 259, "<rep>": 260, "<sep>": 261}
 TEMPLATE = (
@@ -301,6 +304,56 @@ def serving() -> Iterator[Callable[..., Live]]:
 @pytest.fixture
 def live(serving) -> Live:
     return serving()
+
+
+class FolderServer:
+    """The models of a folder behind a real server, loaded when they are asked for."""
+
+    engine = EngineSettings(context_length=256, slots=1, fim_slots=0, cache_memory_bytes=0)
+
+    def __init__(self, folder, budget_bytes):
+        models = ModelsSettings(folder=str(folder), budget_bytes=budget_bytes)
+        settings = Settings(models=models, engine=self.engine)
+        self.compute = ComputeThread()
+        self.house = of_catalogue(Catalogue(settings, None), settings, self.compute, None)
+        app = create_app_of(self.house, settings)
+        self.server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none"))
+        self.sock = socket.create_server(("127.0.0.1", 0))
+        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.sock]})
+        self.thread.start()
+        self.url = f"http://127.0.0.1:{self.sock.getsockname()[1]}"
+        self.http = httpx.Client(base_url=self.url, timeout=60)
+
+    def post(self, path, **body):
+        return self.http.post(path, json=body)
+
+    def close(self):
+        self.http.close()
+        self.server.should_exit = True
+        self.thread.join(20)
+        self.house.residents.close()
+        self.compute.close()
+        self.sock.close()
+
+
+@pytest.fixture(scope="module")
+def serve_folder() -> Iterator[Callable[..., FolderServer]]:
+    """Start servers of folders and stop them behind the last test of a file."""
+    servers: list[FolderServer] = []
+
+    def start(folder, budget_bytes: int) -> FolderServer:
+        servers.append(FolderServer(folder, budget_bytes))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def folder_engine() -> EngineSettings:
+    """Return how each model of a folder is loaded."""
+    return FolderServer.engine
 
 
 @pytest.fixture(scope="session")

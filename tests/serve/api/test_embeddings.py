@@ -1,52 +1,20 @@
 """Embeddings of a small random model that transformers has, too, beside a model that writes."""
 
 import base64
-import socket
-import threading
 
-import httpx
 import numpy as np
 import pytest
-import uvicorn
 
 from clients import Client
-from serve.app import create_app_of
-from serve.catalogue import Catalogue
-from serve.config import EngineSettings, ModelsSettings, Settings
-from serve.engine.compute import ComputeThread
-from serve.house import of_catalogue
 
 pytestmark = pytest.mark.weights
 
 SIZE = 64
 TEXTS = ["def add(a, b): return a + b", "the sum of two numbers", "a bird in the hand " * 20]
-ENGINE = EngineSettings(context_length=256, slots=1, fim_slots=0, cache_memory_bytes=0)
 
 
-class Server:
-    def __init__(self, folder):
-        settings = Settings(models=ModelsSettings(folder=str(folder)), engine=ENGINE)
-        self.compute = ComputeThread()
-        catalogue = Catalogue(settings, None)
-        self.house = of_catalogue(catalogue, settings, self.compute, 4 * 2**30)
-        app = create_app_of(self.house, settings)
-        self.server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none"))
-        self.sock = socket.create_server(("127.0.0.1", 0))
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.sock]})
-        self.thread.start()
-        self.url = f"http://127.0.0.1:{self.sock.getsockname()[1]}"
-        self.http = httpx.Client(base_url=self.url, timeout=60)
-
-    def close(self):
-        self.http.close()
-        self.server.should_exit = True
-        self.thread.join(20)
-        self.house.residents.close()
-        self.compute.close()
-        self.sock.close()
-
-    def post(self, path, **body):
-        return self.http.post(path, json={"model": "vectors"} | body)
+def post(server, path, **body):
+    return server.post(path, **{"model": "vectors"} | body)
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +37,11 @@ def reference():
 
 
 @pytest.fixture(scope="module")
-def server(smollm2_gguf, gguf, reference, tmp_path_factory):
+def server(smollm2_gguf, gguf, reference, tmp_path_factory, serve_folder):
     folder = tmp_path_factory.mktemp("models")
     (folder / "writer.gguf").symlink_to(smollm2_gguf)
     write_embedding_model(gguf, reference, smollm2_gguf, folder / "vectors.gguf")
-    server = Server(folder)
-    yield server
-    server.close()
+    return serve_folder(folder, 4 * 2**30)
 
 
 def write_embedding_model(gguf, reference, vocabulary, target):
@@ -108,14 +74,14 @@ def write_embedding_model(gguf, reference, vocabulary, target):
 @pytest.fixture(scope="module")
 def vectors(server):
     """Return one of each text, as the plain route gives them."""
-    data = server.post("/v1/embeddings", input=TEXTS).json()["data"]
+    data = post(server, "/v1/embeddings", input=TEXTS).json()["data"]
     return np.array([each["embedding"] for each in data], np.float32)
 
 
 def test_vectors_are_the_mean_of_the_last_hidden_states_of_transformers(server, vectors, reference):
     torch = pytest.importorskip("torch", reason="torch comes with the quantize extra")
     for text, vector in zip(TEXTS, vectors, strict=True):
-        tokens = server.post("/tokenize", content=text, add_special=True).json()["tokens"]
+        tokens = post(server, "/tokenize", content=text, add_special=True).json()["tokens"]
         with torch.no_grad():
             expected = reference(torch.tensor([tokens])).last_hidden_state[0].mean(0).numpy()
         assert float(expected @ vector) / np.linalg.norm(expected) > 0.9999
@@ -124,7 +90,7 @@ def test_vectors_are_the_mean_of_the_last_hidden_states_of_transformers(server, 
 def test_vectors_have_length_one_and_do_not_depend_on_their_company(server, vectors):
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
     for text, vector in zip(TEXTS, vectors, strict=True):
-        [alone] = server.post("/v1/embeddings", input=text).json()["data"]
+        [alone] = post(server, "/v1/embeddings", input=text).json()["data"]
         assert float(np.array(alone["embedding"], np.float32) @ vector) > 0.999
 
 
@@ -135,23 +101,23 @@ def test_this_projects_client_reads_the_vectors_in_the_order_of_the_texts(server
 
 
 def test_token_lists_base64_and_fewer_dimensions(server, vectors):
-    tokens = server.post("/tokenize", content=TEXTS[0], add_special=True).json()["tokens"]
+    tokens = post(server, "/tokenize", content=TEXTS[0], add_special=True).json()["tokens"]
     for given in (tokens, [tokens]):
-        answer = server.post("/v1/embeddings", input=given, encoding_format="base64").json()
+        answer = post(server, "/v1/embeddings", input=given, encoding_format="base64").json()
         assert answer["usage"] == {"prompt_tokens": len(tokens), "total_tokens": len(tokens)}
         raw = base64.b64decode(answer["data"][0]["embedding"])
         assert np.frombuffer(raw, "<f4") == pytest.approx(vectors[0], abs=1e-3)
-    [short] = server.post("/v1/embeddings", input=TEXTS[0], dimensions=16).json()["data"]
+    [short] = post(server, "/v1/embeddings", input=TEXTS[0], dimensions=16).json()["data"]
     expected = vectors[0][:16] / np.linalg.norm(vectors[0][:16])
     assert short["embedding"] == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_other_dialects_give_the_same_vectors(server, vectors):
-    native = server.post("/embedding", content=TEXTS[0]).json()
+    native = post(server, "/embedding", content=TEXTS[0]).json()
     assert native[0]["embedding"][0] == pytest.approx(vectors[0], abs=1e-3)
-    raw = server.post("/embedding", content=TEXTS[0], embd_normalize=-1).json()
+    raw = post(server, "/embedding", content=TEXTS[0], embd_normalize=-1).json()
     assert np.linalg.norm(raw[0]["embedding"][0]) > 2
-    old = server.post("/api/embeddings", prompt=TEXTS[0]).json()
+    old = post(server, "/api/embeddings", prompt=TEXTS[0]).json()
     assert old["embedding"] == pytest.approx(vectors[0], abs=1e-3)
 
 
@@ -186,13 +152,13 @@ def test_the_sdks_get_them(server, vectors):
     ],
 )
 def test_what_cannot_be_embedded_is_a_400_that_says_why(server, path, body, words):
-    response = server.post(path, **body)
+    response = post(server, path, **body)
     assert response.status_code == 400
     assert words in response.text
 
 
 def test_ollamas_route_cuts_long_texts_unless_told_otherwise(server):
-    assert server.post("/api/embed", input="word " * 300).json()["prompt_eval_count"] == 256
+    assert post(server, "/api/embed", input="word " * 300).json()["prompt_eval_count"] == 256
 
 
 def test_lists_tell_an_embedding_model_from_a_writer(server):

@@ -29,6 +29,9 @@ SETTINGS = {
     "--chat-template-file": "model.template_file",
     "-ctk": "engine.kv_type",
 }
+LOCAL_PAGES = [
+    f"http://{host}{port}" for host in ("localhost", "127.0.0.1", "[::1]") for port in ("", ":*")
+]  # what llama-server means by "localhost"
 
 
 def main(words: list[str]) -> None:
@@ -66,7 +69,11 @@ def settings(given: dict[str, str]) -> dict[str, str]:
     if "model.template_file" in told:
         told["model.template_file"] = str(Path(told["model.template_file"]).resolve())
     if "cors_origins" in given:
-        told["access.cors_origins"] = json.dumps(given["cors_origins"].split(","))
+        names = given["cors_origins"].split(",")
+        pages = [
+            page for name in names for page in (LOCAL_PAGES if name == "localhost" else [name])
+        ]
+        told["access.cors_origins"] = json.dumps(pages)
     return told
 
 

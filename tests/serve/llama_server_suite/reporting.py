@@ -33,9 +33,15 @@ LEFT_OUT = {
 }
 TESTS_LEFT_OUT = {
     "test_access_static_assets_without_api_key": "llama-server's own web page",
+    "test_anthropic_empty_messages": "no message at all is a 400 here",
+    "test_anthropic_tool_result_with_image": "an image for a text model is a 400, there a 500",
+    "test_anthropic_vision_base64_with_multimodal_model": "a model from a hub",
+    "test_anthropic_vision_format_accepted": "as test_anthropic_tool_result_with_image",
     "test_chat_completion_with_timings_per_token": "an empty content opens a stream, as OpenAI's",
     "test_correct_api_key": "/completions is OpenAI's dialect here, with and without /v1",
     "test_correct_api_key_anthropic_header": "as test_correct_api_key",
+    "test_cors_options": "no page of another site may ask unless it is named",
+    "test_cors_origins_localhost_rejects": "the preflight of a page that may not ask is a 400",
     "test_date_inside_prompt": "a template gets the variables that transformers gives it",
     "test_invalid_chat_completion_req[messages7]": "of two last assistant turns one is continued",
     "test_metrics_disabled": "always there: it shows no text",

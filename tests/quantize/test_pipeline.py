@@ -80,6 +80,7 @@ def test_the_merge_is_proven_in_the_manifest(done):
     assert metrics["merge_num_changed_tensors"] == 6
     assert metrics["merge_max_deviation_ulp"] < 0.51
     assert metrics["verify_f16_top1_agreement"] >= 0.97
+    assert metrics["peak_memory_bytes"] > 100_000_000
 
 
 def test_the_merge_equals_pefts(done, tiny_run, tiny_model):

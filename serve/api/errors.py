@@ -177,7 +177,8 @@ def _engine_failure(error: EngineError) -> Failure:
     failure = _failure(status, str(error), param=param, code=code, headers=headers)
     if isinstance(error, PromptTooLongError | InputTooLongError):
         counts = {"n_prompt_tokens": error.num_prompt_tokens, "n_ctx": error.context_length}
-        body = msgspec.structs.replace(failure.body, **counts)
+        # OpenAI's clients know the code, llama.cpp's the type.
+        body = msgspec.structs.replace(failure.body, type="exceed_context_size_error", **counts)
         return msgspec.structs.replace(failure, body=body)
     return failure
 

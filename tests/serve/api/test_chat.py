@@ -223,8 +223,11 @@ def test_a_prompt_beyond_the_context_is_refused_before_the_headers_with_both_num
     response = ask(live, messages=[{"role": "user", "content": "x" * 3000}], stream=stream)
     assert response.status_code == 400
     error = response.json()["error"]
-    assert error["code"] == "context_length_exceeded"
     assert (error["n_prompt_tokens"], error["n_ctx"]) == (3019, 2000)
+    assert (error["code"], error["type"]) == (
+        "context_length_exceeded",
+        "exceed_context_size_error",
+    )
 
 
 def test_a_full_queue_is_a_429_that_says_when_to_come_back(live):

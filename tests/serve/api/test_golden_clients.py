@@ -56,6 +56,7 @@ TIMINGS = [
     )
 ]
 INFILL = {
+    "model": "any",
     "id_slot": 0,
     "input_prefix": "def f():\n",
     "input_suffix": "\n\nf()\n",
@@ -117,6 +118,18 @@ def test_llama_vscode_chats_with_tools(live):
     usage = chunks[-1]["usage"]
     assert usage["prompt_tokens_details"]["cached_tokens"] == 1
     assert usage["completion_tokens_details"]["reasoning_tokens"] == 0
+
+
+def test_llama_vscode_shows_thoughts_and_counts_them(serving):
+    live = serving(metadata={"tokenizer.chat_template": f"{{# </think> #}}{TEMPLATE}"})
+    live.engine.script.pieces = ["<think>Why?", "</think>", "So."]
+    body = {"messages": [USER], "stream": True, "tools": [TOOL], "tool_choice": "auto"}
+    options = {"stream_options": {"include_usage": True}}
+    chunks = events(post(live, "/v1/chat/completions", **body, **options))
+    deltas = [chunk["choices"][0]["delta"] for chunk in chunks if chunk["choices"]]
+    assert "".join(delta.get("reasoning_content") or "" for delta in deltas) == "Why?"
+    assert "".join(delta.get("content") or "" for delta in deltas) == "So."
+    assert chunks[-1]["usage"]["completion_tokens_details"]["reasoning_tokens"] > 0
 
 
 def test_llama_vscode_looks_around(live):
@@ -221,6 +234,29 @@ def test_aider_sends_long_prompts_and_reads_plain_text(live):
     assert text == "".join(live.engine.script.pieces)
 
 
+def test_aider_forces_one_function_and_reads_its_arguments(live):
+    live.engine.script.pieces = list(CALL)
+    choice = {"type": "function", "function": {"name": "read_file"}}
+    body = {"model": "any", "messages": [SYSTEM, USER], "stream": True, "temperature": 0}
+    chunks = events(post(live, "/v1/chat/completions", **body, tools=[TOOL], tool_choice=choice))
+    parts = [c for chunk in chunks for c in chunk["choices"][0]["delta"].get("tool_calls", [])]
+    assert parts[0]["function"]["name"] == "read_file"
+    joined = "".join(part["function"]["arguments"] for part in parts)
+    assert json.loads(joined) == {"path": "a.py"}
+    assert live.engine.requests[-1].constraint.trigger is None  # from the first token on
+
+
+def test_cline_sees_headers_and_the_role_before_there_is_an_answer(live):
+    live.engine.script.pieces, live.engine.script.hang = [], True
+    body = {"model": "any", "messages": [USER], "stream": True}
+    with live.http.stream("POST", "/v1/chat/completions", json=body) as response:
+        assert response.status_code == 200
+        lines = response.iter_lines()  # kept, since its end would close the response
+        first = next(line for line in lines if line)
+        assert json.loads(first.removeprefix("data: "))["choices"][0]["delta"]["role"]
+        live.engine.wait_for_running(1)
+
+
 def test_cline_counts_tokens_over_both_of_its_dialects(live):
     body = {"model": "any", "messages": [SYSTEM, USER], "stream": True, "temperature": 0}
     chunks = events(
@@ -291,6 +327,14 @@ def test_codex_works_in_turns_over_responses(live):
     assert "apply_patch" not in prompt(live)
 
 
+def test_codex_learns_from_the_stream_that_its_conversation_is_too_long(live):
+    ask = {"type": "message", "role": "user"}
+    ask |= {"content": [{"type": "input_text", "text": "x" * 3000}]}
+    *_, end = events(post(live, "/v1/responses", model="any", input=[ask], stream=True))
+    assert end["type"] == "response.failed"
+    assert end["response"]["error"]["code"] == "context_length_exceeded"
+
+
 def test_claude_code_works_in_turns_over_messages(live):
     header = "x-anthropic-billing-header: cc_version=2.1; cc_entrypoint=cli; cch=1f2e3;"
     cached = {"cache_control": {"type": "ephemeral"}}
@@ -351,6 +395,17 @@ def test_llm_asks_for_chats_and_completions(live):
     text = {"model": "any", "prompt": "Once", "stream": True, "max_tokens": 8, "logprobs": 3}
     chunks = events(post(live, "/v1/completions", **text))
     assert "".join(chunk["choices"][0]["text"] for chunk in chunks) == "Hello"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("/v1/chat/completions", 400), ("/v1/completions", 400), ("/v1/embeddings", 400),
+     ("/v1/responses", 400), ("/v1/nowhere", 404)],
+)  # fmt: skip
+def test_every_sdk_reads_the_same_four_fields_of_an_error(live, path, status):
+    response = live.http.post(path, json={})
+    assert response.status_code == status
+    assert {"message", "type", "param", "code"} <= set(response.json()["error"])
 
 
 def test_an_error_on_the_way_reaches_a_reader_of_the_stream(live):

@@ -128,9 +128,10 @@ def _known(path: Path, identity: str) -> tuple[Group, ...]:
 
 
 def _texts(reference: Path, config: QuantizeConfig, examples: Path | None) -> list[ScoredText]:
+    """Return calibration text scored whole: a prompt's tokens tell as much of a weight's effect."""
     text = calibration(reference, examples, config.imatrix, num_tokens=config.budget.probe_tokens)
     return [
-        ScoredText(prompt_token_ids=list(ids[:start]), response_token_ids=list(ids[start:]))
-        for ids, start in zip(text.sequences, text.prompt_lengths, strict=True)
-        if 0 < start < len(ids)
+        ScoredText(prompt_token_ids=list(ids[:1]), response_token_ids=list(ids[1:]))
+        for ids in text.sequences
+        if len(ids) > 1
     ]

@@ -13,7 +13,7 @@ import pytest
 from quantize import budget_artifact, build
 from quantize.__main__ import main
 from quantize.budget_artifact import label, read
-from quantize.config import BudgetConfig
+from quantize.config import BudgetConfig, QuantizeConfig
 from quantize.digest import sha256_file
 from quantize.gguf_header import read_header
 
@@ -135,6 +135,13 @@ def test_a_size_that_cannot_be_read_is_refused_before_the_work(tmp_path, capsys,
     monkeypatch.setenv("EDGESMITH_HOME", str(tmp_path))
     assert main(["--target-size", "big"]) == 2
     assert "'big' is not an amount of memory" in capsys.readouterr().err
+
+
+def test_probes_score_whole_sequences(tiny_merged, tiny_run):
+    config, examples = QuantizeConfig(), tiny_run / "train.jsonl"
+    texts = budget_artifact._texts(tiny_merged / "f16.gguf", config, examples)
+    assert {len(text.prompt_token_ids) for text in texts} == {1}
+    assert sum(len(text.response_token_ids) for text in texts) > 64
 
 
 def test_labels_say_the_budget():

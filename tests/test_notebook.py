@@ -14,11 +14,10 @@ SETTINGS = (
     "data.source=file",
     "data.path=rows.jsonl",
     "train.max_seq_length=128",
-    "train.max_steps=6",
+    "train.max_steps=2",
     "train.grad_accumulation=2",
-    "train.learning_rate=0.05",
-    "train.warmup_steps=0",
 )
+QUANTIZE = "--types f16 --no-verify --no-measure"  # tests/test_end_to_end.py does both
 EXECUTE = """
 import sys, nbformat
 from nbclient import NotebookClient
@@ -84,7 +83,12 @@ def prepared(folder, base):
     (parameters,) = (cell for cell in notebook["cells"] if "parameters" in tags(cell))
     options = " ".join(f"--set {item}" for item in (*SETTINGS, f"base_model.ref={base}"))
     default = NOTEBOOK.parent / "configs" / "default.toml"
-    values = {"CONFIG": str(default), "OPTIONS": options, "TYPES": "f16", "PORT": str(free_port())}
+    values = {
+        "CONFIG": str(default),
+        "OPTIONS": options,
+        "QUANTIZE": QUANTIZE,
+        "PORT": str(free_port()),
+    }
     parameters["source"] = "\n".join(f"{name} = {value!r}" for name, value in values.items())
     path = folder / "notebook.ipynb"
     path.write_text(json.dumps(notebook), encoding="utf-8")

@@ -1,9 +1,11 @@
 """The command as a user runs it, in processes of their own on a tiny random model."""
 
 import json
+import math
 import signal
 import subprocess
 import sys
+from os import environ
 from pathlib import Path
 
 import pytest
@@ -34,23 +36,27 @@ def manifest_of(path):
     return json.loads((Path(path) / "manifest.json").read_text(encoding="utf-8"))
 
 
+def run_command(home, words):
+    repository = str(Path(__file__).resolve().parents[2])
+    return subprocess.run(
+        [sys.executable, "-m", "finetune", *words],
+        cwd=home,
+        env=environ | {"EDGESMITH_HOME": str(home), "PYTHONPATH": repository},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
+
+
 @pytest.fixture(scope="module")
 def finished(tiny_model, tmp_path_factory):
     """A complete run of the tiny model: (home, data file, process)."""
-    from os import environ
-
     home = tmp_path_factory.mktemp("home")
     data = home / "rows.jsonl"
     rows = ({"prompt": f"add {n}", "completion": f"return a + {n}"} for n in range(20))
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    environment = environ | {
-        "EDGESMITH_HOME": str(home),
-        "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
-    }
-    words = [sys.executable, "-m", "finetune", *options(tiny_model, data)]
-    done = subprocess.run(
-        words, cwd=home, env=environment, capture_output=True, text=True, check=False, timeout=500
-    )
+    done = run_command(home, options(tiny_model, data))
     assert done.returncode == 0, done.stderr
     return home, data, done
 
@@ -151,10 +157,11 @@ def run_again(finished, command, *more):
 
 def test_the_same_fine_tune_is_printed_again_and_not_redone(finished, command, tiny_model):
     home, data, done = finished
+    before = set((home / "runs" / "finetune").iterdir())
     again = run_again(finished, command, *options(tiny_model, data))
     assert again.stdout == done.stdout
     assert "are trained already" in again.stderr
-    assert len(list((home / "runs" / "finetune").iterdir())) == 1
+    assert set((home / "runs" / "finetune").iterdir()) == before
 
 
 def test_a_complete_run_is_not_resumed_but_named(finished, command):
@@ -327,3 +334,68 @@ def test_a_user_error_is_one_line_with_exit_status_2(command, words, message):
 def test_base_prints_where_a_base_model_is(command, smollm2_gguf):
     done = command("base", smollm2_gguf)
     assert done.stdout == f"{smollm2_gguf.resolve()}\n"
+
+
+@pytest.fixture(scope="module")
+def preferred(finished, tiny_model):
+    """A preference stage that goes on with the adapter of the finished run."""
+    home, _, done = finished
+    pairs = home / "pairs.jsonl"
+    rows = ({"prompt": f"add {n}", "chosen": "return a", "rejected": "no."} for n in range(20))
+    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    more = (
+        f"base_model.adapter={done.stdout.strip()}",
+        "train.method=dpo",
+        "train.max_steps=6",
+        "train.warmup_steps=0",
+        "train.learning_rate=0.05",
+        "train.neftune_alpha=0",
+    )
+    words = [*options(tiny_model, pairs), *(word for pair in more for word in ("--set", pair))]
+    second = run_command(home, words)
+    pairs.unlink()
+    assert second.returncode == 0, second.stderr
+    return Path(second.stdout.strip())
+
+
+@pytest.mark.slow
+def test_the_preferred_answer_gains_on_the_rejected_one(finished, preferred):
+    second = preferred
+    metrics = manifest_of(second)["metrics"]
+    assert metrics["heldout_preference_loss_after_nats"] < math.log(2)
+    assert metrics["heldout_preference_gain_nats"] > 0
+    steps = events_of(second, "step")
+    margins = [event["reward_margin"] for event in steps]
+    assert margins[0] == pytest.approx(0, abs=0.1)  # dropout moves the first step a little
+    assert margins[-1] > max(0.05, margins[0])
+    assert steps[0]["loss_nats"] == pytest.approx(math.log(2), abs=0.15)
+
+
+@pytest.mark.slow
+def test_it_starts_where_the_first_run_ended_and_leaves_one_adapter(finished, preferred):
+    first, second = Path(finished[2].stdout.strip()), preferred
+    assert sorted(path.name for path in (second / "adapter").iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    from safetensors.numpy import load_file
+
+    ours, theirs = (load_file(run / "adapter/adapter_model.safetensors") for run in (second, first))
+    assert ours.keys() == theirs.keys()
+    moved = max(float(abs(ours[name] - theirs[name]).max()) for name in ours)
+    assert 0 < moved < 0.5
+
+
+@pytest.mark.slow
+def test_the_manifest_names_the_first_run_and_all_data(finished, preferred):
+    first, second = Path(finished[2].stdout.strip()), preferred
+    manifest = manifest_of(second)
+    assert [(entry["role"], entry["ref"]) for entry in manifest["inputs"]] == [
+        ("base_model", "tiny-llama"),
+        ("data", "pairs.jsonl"),
+        ("finetune_run", first.name),
+        ("data", "rows.jsonl"),
+    ]
+    assert manifest["config"]["train"]["method"] == "dpo"
+    heldout = (second / "heldout.jsonl").read_text(encoding="utf-8").splitlines()
+    assert {json.loads(line)["rejected"] for line in heldout} == {"no."}

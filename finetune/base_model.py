@@ -40,9 +40,9 @@ class BaseModel(msgspec.Struct, frozen=True, kw_only=True):
     quantized_from: str | None
 
     @property
-    def is_gguf(self) -> bool:
-        """Whether the weights were made here from a GGUF."""
-        return self.source.kind in {"packaged_gguf", "gguf"}
+    def is_made_here(self) -> bool:
+        """Whether the weights were made on this machine, so that a run has to hold them."""
+        return self.path == RUN_FOLDER
 
     def manifest_entry(self) -> dict[str, Any]:
         """Return the manifest's `base_model` object."""
@@ -157,6 +157,13 @@ def make_loadable(source: BaseSource, config: BaseModelConfig) -> BaseModel:
     )
 
 
+def as_copy(base: BaseModel, weights: Path) -> BaseModel:
+    """Return a base with other weights made here, which a run is to hold."""
+    kind: Kind = "hf_dir" if base.source.kind == "hub" else base.source.kind
+    source = msgspec.structs.replace(base.source, kind=kind)
+    return msgspec.structs.replace(base, source=source, weights=weights, path=RUN_FOLDER)
+
+
 def _read_config(path: Path) -> dict[str, Any]:
     try:
         facts = msgspec.json.decode(path.read_bytes())
@@ -170,7 +177,7 @@ def materialise(base: BaseModel, run_folder: Path) -> None:
 
     A copy that an interruption left half done is replaced.
     """
-    if base.is_gguf:
+    if base.is_made_here:
         target = run_folder / RUN_FOLDER
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(base.weights, target, copy_function=_link_or_copy)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from finetune.data.settings import DataConfig
 from finetune.errors import ConfigError
 from finetune.overrides import apply_overrides, check_keys
 
@@ -34,55 +35,11 @@ class BaseModelConfig(_Section, frozen=True, kw_only=True):
     licence: str | None = None
 
 
-class DataConfig(_Section, frozen=True, kw_only=True):
-    """Which examples to learn from, and how many of them.
-
-    `near_duplicates` is the Jaccard similarity of word 5-grams from which two examples count as one
-    (0: only exact ones); `contamination` the share of a benchmark problem's word 8-grams, read from
-    the files of `decontaminate`, from which an example is dropped.
-    """
-
-    source: Literal["stdlib", "file", "hub"] = "stdlib"
-    path: str | None = None
-    ref: str | None = None
-    revision: str | None = None
-    split: str = "train"
-    format: Literal["auto", "alpaca", "messages", "prompt_completion", "sharegpt", "preference"] = (
-        "auto"
-    )
-    system_prompt: str | None = None
-    licence: str | None = None
-    max_train_tokens: int = 20_000
-    heldout_fraction: float = 0.05
-    max_heldout_examples: int = 16
-    too_long: Literal["drop", "truncate"] = "drop"
-    near_duplicates: float = 0.85
-    decontaminate: tuple[str, ...] = ()
-    contamination: float = 0.3
-    secrets: Literal["drop", "flag"] = "drop"
-
-    def __post_init__(self) -> None:
-        if self.source == "file" and not self.path:
-            raise ValueError('data.source is "file" but data.path is not set')
-        if self.source == "hub" and not self.ref:
-            raise ValueError('data.source is "hub" but data.ref (owner/name) is not set')
-        if not 0 < self.heldout_fraction < 1:
-            raise ValueError(
-                f"data.heldout_fraction is {self.heldout_fraction}; it must lie between 0 and 1"
-            )
-        for name in ("near_duplicates", "contamination"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"data.{name} is {getattr(self, name)}; it must lie in [0, 1]")
-        if self.max_heldout_examples < 1:
-            raise ValueError("data.max_heldout_examples must be at least 1")
-        if self.max_train_tokens < 0:
-            raise ValueError("data.max_train_tokens must be 0 (all) or a positive number")
-
-
 class TemplateConfig(_Section, frozen=True, kw_only=True):
     """How messages become text.
 
-    `name` is `base` (the base model's own) or a built-in; `file` is a Jinja file and wins.
+    `name` is `base` (the base model's own), a built-in, or `none` where only texts are learnt;
+    `file` is a Jinja file and wins.
     `eos_token` is the token that ends a turn, when the template's is not the tokenizer's own.
     """
 
@@ -92,13 +49,19 @@ class TemplateConfig(_Section, frozen=True, kw_only=True):
 
 
 class LoraConfig(_Section, frozen=True, kw_only=True):
-    """The shape of the adapter; the update is scaled by alpha/r (alpha/sqrt(r) with rsLoRA)."""
+    """The shape of the adapter; the update is scaled by alpha/r (alpha/sqrt(r) with rsLoRA).
+
+    With DoRA each weight's row keeps a length of its own, learnt apart from its direction.
+    `modules_to_save` are trained whole, such as `embed_tokens` or norms.
+    """
 
     r: int = 16
     alpha: int = 32
     dropout: float = 0.0
     target_modules: tuple[str, ...] = LINEAR_LAYERS
     use_rslora: bool = False
+    use_dora: bool = False
+    modules_to_save: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.r < 1 or self.alpha < 1:
@@ -174,6 +137,18 @@ class Config(_Section, frozen=True, kw_only=True):
     lora: LoraConfig = LoraConfig()
     train: TrainConfig = TrainConfig()
 
+    def __post_init__(self) -> None:
+        if self.train.method == "dpo" and (self.data.texts or self.data.fim.rate):
+            raise ValueError(
+                "train.method is dpo, which learns from preferred and rejected answers alone; "
+                "leave out data.texts and data.fim"
+            )
+        if self.base_model.adapter and self.data.fim.rate:
+            raise ValueError(
+                "data.fim may add tokens, and base_model.adapter goes on with an adapter as it is; "
+                "leave one of them out"
+            )
+
 
 def load_config(path: Path, overrides: list[str]) -> Config:
     """Read a TOML file and apply `a.b=value` overrides.
@@ -218,8 +193,12 @@ def to_toml(config: Config) -> str:
     """Return the effective configuration as TOML; unset values are left out."""
     import tomli_w
 
-    plain = {
-        name: {key: value for key, value in table.items() if value is not None}
-        for name, table in to_plain(config).items()
+    return tomli_w.dumps(_without_unset(to_plain(config)))
+
+
+def _without_unset(table: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: _without_unset(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if value is not None
     }
-    return tomli_w.dumps(plain)

@@ -22,6 +22,7 @@ from finetune.data.show import report_json, report_page
 from finetune.data.sources import load_dataset
 from finetune.errors import RunError
 from finetune.fingerprint import sha256_json
+from finetune.grown_base import grow
 from finetune.home import runs_root
 from finetune.loggers import check_loggers
 from finetune.model import load_model
@@ -83,7 +84,7 @@ def identify(config: Config) -> Job:
         check_base(parent, source)
         config = adopted(config, parent)
     template = template_sha256(config.template)
-    dataset, gate = pass_gate(load_dataset(config.data), config.data)
+    dataset, gate = pass_gate(load_dataset(config.data, seed=config.train.seed), config.data)
     inputs = {"base_model": source.sha256, "data": dataset.sha256, "template": template}
     if parent is not None:
         inputs["adapter"] = parent.sha256
@@ -187,6 +188,8 @@ def _prepare(job: Job, fast_model: Any = None) -> Material:
     prepared, pairs = prepare(job.dataset, tokenizer, job.config), None
     if job.config.train.method == "dpo":
         prepared, pairs = prepare_pairs(prepared, tokenizer, job.config.train.max_seq_length)
+    if prepared.new_token_ids:
+        base = grow(base, tokenizer, prepared.new_token_ids)
     return Material(
         fast_model=fast_model, base=base, tokenizer=tokenizer, prepared=prepared, pairs=pairs
     )
@@ -223,7 +226,12 @@ def _execute(job: Job, run: Run, material: Material) -> Path:
 
 def _load_model(job: Job, material: Material) -> Any:
     """Load the base with fresh LoRA layers, or with those of the run that is gone on with."""
-    model = load_model(material.fast_model, material.base.weights, job.config)
+    model = load_model(
+        material.fast_model,
+        material.base.weights,
+        job.config,
+        new_token_ids=material.prepared.new_token_ids,
+    )
     if job.parent is not None:
         checkpoints.load_adapter(model, job.parent.adapter)
     return model
@@ -246,7 +254,8 @@ def _write_inputs(run: Run, base: BaseModel, tokenizer: Any, prepared: Prepared)
     """Write what is known before training: base copy, tokenizer, template, examples."""
     base_model.materialise(base, run.path)
     tokenizer.save_pretrained(run.path / "tokenizer")
-    (run.path / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
+    if tokenizer.chat_template:
+        (run.path / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
     for name, side in (("train", prepared.train), ("heldout", prepared.heldout)):
         with (run.path / f"{name}.jsonl").open("wb") as stream:
             for example in side.examples:
@@ -296,7 +305,7 @@ def _manifest(
         "seed": job.config.train.seed,
         "inputs": [
             base.input_entry(),
-            job.dataset.input_entry(),
+            *job.dataset.input_entries(),
             *(job.parent.input_entries() if job.parent else ()),
         ],
         "outputs": [],

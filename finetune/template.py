@@ -21,6 +21,7 @@ class BuiltIn(msgspec.Struct, frozen=True, kw_only=True):
     end_of_turn: str | None = None
 
 
+NO_TEMPLATE = "none"
 BUILT_IN = {
     "chatml": BuiltIn(tokens=("<|im_start|>", "<|im_end|>"), end_of_turn="<|im_end|>"),
     "llama-3": BuiltIn(
@@ -41,6 +42,8 @@ def template_sha256(config: TemplateConfig) -> str | None:
 def _chosen_text(config: TemplateConfig) -> str:
     if config.file is not None:
         return _read(Path(config.file))
+    if config.name == NO_TEMPLATE:
+        return ""
     _find(config.name)
     return _built_in_text(config.name)
 
@@ -54,6 +57,8 @@ def choose_template(tokenizer: Any, config: TemplateConfig) -> None:
     end_of_turn = config.eos_token
     if config.file is not None:
         tokenizer.chat_template = _chosen_text(config)
+    elif config.name == NO_TEMPLATE:
+        tokenizer.chat_template = None
     elif config.name == "base":
         _require_own(tokenizer)
     else:
@@ -78,7 +83,8 @@ def _require_own(tokenizer: Any) -> None:
     if not tokenizer.chat_template:
         raise TemplateError(
             "the base model has no chat template: set template.name to one of "
-            f"{', '.join(BUILT_IN)}, or template.file to a Jinja file"
+            f"{', '.join(BUILT_IN)}, or template.file to a Jinja file (where only texts are "
+            "learnt, template.name to none)"
         )
 
 

@@ -16,6 +16,7 @@ from quantize.config import QuantizeConfig
 from quantize.convert import convert_to_f16, require_space
 from quantize.digest import sha256_pairs
 from quantize.errors import SourceError
+from quantize.fim_keys import missing_fim_keys
 from quantize.finite import require_finite
 from quantize.ggml_types import by_name
 from quantize.gguf_header import read_header
@@ -150,7 +151,9 @@ class Builder:
         with steps.step(f"convert to {target.name}"):
             convert_to_f16(folder, raw, name=self.name, log=self.run / "convert.log")
             require_finite(read_header(raw))
-            self._finish(raw, target, "f16", self._weights_sha256(folder))
+            self._finish(
+                raw, target, "f16", self._weights_sha256(folder), more=missing_fim_keys(raw)
+            )
         return target
 
     def _adopted(self, steps: Steps) -> Path:
@@ -218,10 +221,12 @@ class Builder:
         quant_type: str,
         parent_sha256: str,
         imatrix_sha256: str | None = None,
+        *,
+        more: dict[str, int] | None = None,
     ) -> None:
         """Add our keys, check that the file is whole, and let it appear."""
         partial = self.run / f"{target.name}.partial"
-        keys = self.provenance.keys(quant_type, parent_sha256, imatrix_sha256)
+        keys = self.provenance.keys(quant_type, parent_sha256, imatrix_sha256) | (more or {})
         write_with_keys(raw, partial, keys)
         read_header(partial)
         partial.replace(target)

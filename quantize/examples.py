@@ -17,6 +17,7 @@ from quantize.digest import sha256_file, sha256_json
 from quantize.errors import SourceError
 
 Message = dict[str, Any]
+_TEXT_FIELDS = {"text", "middle"}  # of a passage and of a gap
 Names = Mapping[str, str]
 """The variables bos_token and eos_token of a chat template."""
 
@@ -74,7 +75,7 @@ def render(
 
 
 def read_examples(path: Path) -> list[list[Message]]:
-    """Return the conversations of a heldout.jsonl.
+    """Return the conversations of a heldout.jsonl; texts and gaps beside them are left out.
 
     Raises:
         SourceError: naming file and line of a row that is no conversation.
@@ -82,7 +83,10 @@ def read_examples(path: Path) -> list[list[Message]]:
     conversations = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
-            messages = msgspec.json.decode(line)["messages"]
+            row = msgspec.json.decode(line)
+            if "messages" not in row and _TEXT_FIELDS.intersection(row):
+                continue
+            messages = row["messages"]
             ends_well = messages[-1]["role"] == "assistant"
         except (msgspec.DecodeError, KeyError, IndexError, TypeError) as error:
             raise SourceError(f"{path}:{number}: expected an object with messages") from error

@@ -101,6 +101,14 @@ class LlamaSession(Closing):
             "eot": self.lib.llama_vocab_eot(self._vocab),
         }
 
+    def fim_ids(self) -> dict[str, int]:
+        """Return the ids that mark prefix, suffix and middle; -1 where there are none."""
+        return {
+            "prefix": self.lib.llama_vocab_fim_pre(self._vocab),
+            "suffix": self.lib.llama_vocab_fim_suf(self._vocab),
+            "middle": self.lib.llama_vocab_fim_mid(self._vocab),
+        }
+
     def special_names(self) -> dict[str, str]:
         """Return the variables a chat template may use for special tokens."""
         ids = self.special_ids()

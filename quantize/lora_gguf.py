@@ -32,6 +32,10 @@ def convert_adapter(folder: Path, base: Path, target: Path, *, log: Path) -> Non
         adapter = read_adapter(folder)
     except MergeError as error:
         raise ConversionError(f"no GGUF adapter can carry this: {error}") from error
+    if reason := adapter.beyond_lora():
+        raise ConversionError(
+            f"no GGUF adapter can carry this: {reason}; quantize the run instead, which merges it"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         restated = Path(scratch) / "adapter"
         restated.mkdir()

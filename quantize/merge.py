@@ -5,13 +5,13 @@ is made in float32 and rounded once to the 16-bit type.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from quantize.adapter import Adapter, LoraPair
+from quantize.adapter import Adapter, LoraPair, RowChange
 from quantize.errors import MergeError
 
 INDEX = "model.safetensors.index.json"
@@ -42,8 +42,8 @@ def merge(
     """
     shards = shard_names(base)
     chosen = _chosen_dtype(base, dtype)
-    pairs = adapter.pairs if adapter else {}
-    _require_targets(base, shards, pairs)
+    targets = adapter.targets if adapter else ()
+    _require_targets(base, shards, targets)
     total, done = sum(len(names) for names in shards.values()), 0
     for shard, names in shards.items():
         merged: dict[str, Any] = {}
@@ -54,7 +54,7 @@ def merge(
                 on_tensor(done, total)
         _save(merged, target / shard)
     _write_index(target, shards)
-    return MergeCounts(dtype=chosen, num_tensors=total, num_target_tensors=len(pairs))
+    return MergeCounts(dtype=chosen, num_tensors=total, num_target_tensors=len(targets))
 
 
 def shard_names(folder: Path) -> dict[str, list[str]]:
@@ -103,21 +103,55 @@ def _merged_tensors(shard: Path, names: list[str], adapter: Adapter | None, dtyp
         for name in names:
             tensor = weights.get_tensor(name)
             _require_finite(shard, name, tensor)
-            pair = adapter.pairs.get(name) if adapter else None
-            if adapter is not None and pair is not None:
+            if adapter is not None and name in adapter.targets:
                 with safe_open(adapter.weights, framework="pt") as tensors:
-                    delta = product(tensors, pair, torch.float32)
-                if delta.shape != tensor.shape:
-                    raise MergeError(
-                        f"the adapter's change for {name} has shape {tuple(delta.shape)}, the base "
-                        f"tensor {tuple(tensor.shape)}: it was trained on another base"
-                    )
-                _require_finite(adapter.weights, name, delta)
-                tensor = tensor.to(torch.float32) + delta
+                    tensor = _changed(tensors, adapter, name, tensor)
+                _require_finite(adapter.weights, name, tensor)
             rounded = tensor.to(half) if tensor.is_floating_point() else tensor
             if not bool(torch.isfinite(rounded).all()):
                 raise MergeError(f"{name} has values beyond the range of {dtype}; use bfloat16")
             yield name, rounded.contiguous()
+
+
+def _changed(tensors: Any, adapter: Adapter, name: str, tensor: Any) -> Any:
+    """Return a weight as the adapter wants it, in float32."""
+    import torch
+
+    if name in adapter.replaced:
+        whole = tensors.get_tensor(adapter.replaced[name]).to(torch.float32)
+        _require_shape(name, whole, tensor)
+        return whole
+    if name in adapter.rows:
+        return _with_rows(tensors, adapter.rows[name], name, tensor.to(torch.float32))
+    pair = adapter.pairs[name]
+    delta = product(tensors, pair, torch.float32)
+    _require_shape(name, delta, tensor)
+    summed = tensor.to(torch.float32) + delta
+    if pair.magnitude_name is None:
+        return summed
+    magnitude = tensors.get_tensor(pair.magnitude_name).to(torch.float32)
+    return summed * (magnitude / summed.norm(dim=1)).unsqueeze(1)
+
+
+def _with_rows(tensors: Any, change: RowChange, name: str, tensor: Any) -> Any:
+    rows = tensors.get_tensor(change.name).to(tensor.dtype)
+    wanted = (len(change.token_ids), tensor.shape[1])
+    if tuple(rows.shape) != wanted or max(change.token_ids) >= tensor.shape[0]:
+        raise MergeError(
+            f"the adapter holds rows of shape {tuple(rows.shape)} for tokens up to "
+            f"{max(change.token_ids)}, the base's {name} is {tuple(tensor.shape)}: it was trained "
+            "on another base"
+        )
+    tensor[list(change.token_ids)] = rows
+    return tensor
+
+
+def _require_shape(name: str, change: Any, tensor: Any) -> None:
+    if change.shape != tensor.shape:
+        raise MergeError(
+            f"the adapter's change for {name} has shape {tuple(change.shape)}, the base "
+            f"tensor {tuple(tensor.shape)}: it was trained on another base"
+        )
 
 
 def _require_finite(file: Path, name: str, tensor: Any) -> None:
@@ -127,13 +161,13 @@ def _require_finite(file: Path, name: str, tensor: Any) -> None:
         raise MergeError(f"{file}: tensor {name} holds NaN or infinity")
 
 
-def _require_targets(base: Path, shards: dict[str, list[str]], pairs: dict[str, LoraPair]) -> None:
+def _require_targets(base: Path, shards: dict[str, list[str]], targets: Iterable[str]) -> None:
     present = {name for names in shards.values() for name in names}
-    for name in pairs:
+    for name in targets:
         if name == "lm_head.weight" and name not in present:
             raise MergeError(
                 "the adapter changes lm_head, which this base shares with its embedding; a merge "
-                "would change the embedding too. Train without lm_head as a target"
+                "would change the embedding too. Leave lm_head out: embed_tokens means both"
             )
         if name not in present:
             raise MergeError(f"the adapter changes {name}, which the base {base} does not have")

@@ -5,7 +5,8 @@ within half a unit in the last place of its 16-bit type, plus the float32 roundi
 
     |merged - (base + s B A)|  <=  ulp16 / 2  +  2^-20 (|base| + s |B| |A|)
 
-Every other tensor must be the base's, bit for bit (after the cast, when the base is 32-bit).
+With DoRA the exact sum is what its rows are scaled from, in float64 too. A tensor or row that the
+adapter replaces must be the adapter's, and every other one the base's, bit for bit after the cast.
 """
 
 from pathlib import Path
@@ -64,11 +65,7 @@ def prove(base: Path, adapter: Adapter, merged: Path) -> MergeProof:
             ):
                 for name in tensors:
                     old, new = before.get_tensor(name), after.get_tensor(name)
-                    pair = adapter.pairs.get(name)
-                    if pair is None:
-                        _require_same(name, old, new, tally)
-                    else:
-                        _require_sum(name, old, new, _exact(lora, pair), tally)
+                    _require_change(lora, adapter, name, (old, new), tally)
     if tally.changed == 0:
         raise VerificationError(
             "hop base+adapter -> merged: no weight changed; the adapter is zero or its change is "
@@ -80,8 +77,47 @@ def prove(base: Path, adapter: Adapter, merged: Path) -> MergeProof:
         max_abs_deviation=tally.deviation,
         max_deviation_ulp=tally.deviation_ulp,
         delta_norm=tally.delta_square**0.5,
-        retained_delta_share=(tally.kept_square / tally.delta_square) ** 0.5,
+        retained_delta_share=(tally.kept_square / (tally.delta_square or 1.0)) ** 0.5,
     )
+
+
+def _require_change(
+    lora: Any, adapter: Adapter, name: str, both: tuple[Any, Any], tally: _Tally
+) -> None:
+    old, new = both
+    pair = adapter.pairs.get(name)
+    if pair is not None:
+        delta, magnitude = _exact(lora, pair)
+        if pair.magnitude_name is not None:
+            delta, magnitude = _rescaled(lora, pair.magnitude_name, old, delta, magnitude)
+        _require_sum(name, old, new, (delta, magnitude), tally)
+    elif name in adapter.replaced:
+        _require_replaced(name, old, lora.get_tensor(adapter.replaced[name]), new, tally)
+    elif name in adapter.rows:
+        change, wanted = adapter.rows[name], old.clone()
+        wanted = wanted.to(lora.get_tensor(change.name).dtype)
+        wanted[list(change.token_ids)] = lora.get_tensor(change.name)
+        _require_replaced(name, old, wanted, new, tally)
+    else:
+        _require_same(name, old, new, tally)
+
+
+def _require_replaced(name: str, old: Any, wanted: Any, new: Any, tally: _Tally) -> None:
+    import torch
+
+    if not torch.equal(wanted.to(new.dtype), new):
+        raise VerificationError(f"hop base+adapter -> merged: {name} is not what was trained")
+    tally.changed += int(not torch.equal(old.to(new.dtype), new))
+
+
+def _rescaled(lora: Any, name: str, old: Any, delta: Any, magnitude: Any) -> tuple[Any, Any]:
+    """Return the change with DoRA's row lengths, and the magnitudes behind it."""
+    import torch
+
+    summed = old.to(torch.float64) + delta
+    factor = (lora.get_tensor(name).to(torch.float64) / summed.norm(dim=1)).unsqueeze(1)
+    grown = factor.abs() * (old.to(torch.float64).abs() + magnitude)
+    return factor * summed - old.to(torch.float64), grown
 
 
 def _exact(lora: Any, pair: LoraPair) -> tuple[Any, Any]:

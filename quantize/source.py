@@ -12,6 +12,7 @@ import msgspec
 
 from quantize.digest import sha256_file, sha256_folder, sha256_pairs
 from quantize.errors import SourceError
+from quantize.examples import read_examples
 from quantize.gguf_header import read_header
 from quantize.inspect_gguf import main_type
 from quantize.run import (
@@ -47,15 +48,18 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def heldout(self) -> Path | None:
-        """Return the examples never trained on, when there are any."""
-        path = self.path / "heldout.jsonl"
-        return path if self.kind == "finetune_run" and path.is_file() else None
+        """Return the examples never trained on, when there are conversations among them."""
+        return self._conversations("heldout.jsonl")
 
     @property
     def train_examples(self) -> Path | None:
-        """Return the examples trained on, when there are any."""
-        path = self.path / "train.jsonl"
-        return path if self.kind == "finetune_run" and path.is_file() else None
+        """Return the examples trained on, when there are conversations among them."""
+        return self._conversations("train.jsonl")
+
+    def _conversations(self, name: str) -> Path | None:
+        path = self.path / name
+        is_there = self.kind == "finetune_run" and path.is_file()
+        return path if is_there and read_examples(path) else None
 
 
 def resolve(text: str | None) -> tuple[Source, str]:

@@ -18,7 +18,8 @@ import msgspec
 
 from finetune.bench.shapes import SHAPES, write_shape
 from finetune.bench.spec import Spec, Timing
-from finetune.config import PACKAGED_BASE, Config, DataConfig, TemplateConfig, TrainConfig
+from finetune.config import PACKAGED_BASE, Config, TemplateConfig, TrainConfig
+from finetune.data.settings import DataConfig
 from finetune.errors import ConfigError, TrainingError
 
 FLOP_PER_PARAMETER_TOKEN = 4  # forward and the gradient of activations; the base has no gradient

@@ -108,7 +108,7 @@ def run_edgesmith(spec: Spec, rows: list[Encoded]) -> Timing:
     )
 
 
-def _no_counts() -> dict[str, int]:
+def _no_counts() -> dict[str, Any]:
     return dict.fromkeys(("num_found", "num_duplicates", "num_truncated", "num_too_long"), 0)
 
 

@@ -53,7 +53,7 @@ def show_data(config: Config, output: Path) -> None:
     base = base_model.make_loadable(source, config.base_model)
     tokenizer = libraries.load_tokenizer(str(base.weights))
     choose_template(tokenizer, config.template)
-    dataset, gate = pass_gate(load_dataset(config.data), config.data)
+    dataset, gate = pass_gate(load_dataset(config.data, seed=config.train.seed), config.data)
     prepared = prepare(dataset, tokenizer, config)
     page = report_page(dataset, gate, prepared)
     output.mkdir(parents=True, exist_ok=True)

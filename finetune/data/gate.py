@@ -12,10 +12,10 @@ from typing import Any
 
 import msgspec
 
-from finetune.config import DataConfig
-from finetune.data.examples import Dataset, Example
+from finetune.data.examples import Dataset, Document, Example
 from finetune.data.files import read_rows
 from finetune.data.overlap import Contamination, Problem, contaminated, near_duplicates
+from finetune.data.settings import DataConfig
 from finetune.data.suspects import licences_in, secrets_in
 from finetune.errors import DataError
 
@@ -48,21 +48,22 @@ def pass_gate(dataset: Dataset, config: DataConfig) -> tuple[Dataset, GateReport
     Raises:
         DataError: nothing is left, or a file to decontaminate against cannot be used.
     """
-    distinct = {example.id: example for example in dataset.examples}
+    found: list[Example | Document] = [*dataset.examples, *dataset.documents]
+    distinct = {item.id: item for item in found}
     examples = [distinct[digest] for digest in sorted(distinct)]
     texts = [text_of(example) for example in examples]
     repeats = near_duplicates(texts, config.near_duplicates) if config.near_duplicates else {}
     problems = [problem for path in config.decontaminate for problem in read_problems(Path(path))]
     tainted = contaminated(texts, problems, config.contamination)
     secret = {place: kinds for place, text in enumerate(texts) if (kinds := secrets_in(text))}
-    dropped = {*repeats, *(found.example for found in tainted)}
+    dropped = {*repeats, *(each.example for each in tainted)}
     if config.secrets == "drop":
         dropped |= secret.keys()
     kept = {example.id for place, example in enumerate(examples) if place not in dropped}
     report = GateReport(
-        num_found=len(dataset.examples),
+        num_found=len(found),
         formats=dataset.formats,
-        num_exact_duplicates=len(dataset.examples) - len(examples),
+        num_exact_duplicates=len(found) - len(examples),
         num_near_duplicates=len(repeats),
         near_duplicates=[
             (examples[copy].id[:12], examples[original].id[:12])
@@ -70,7 +71,7 @@ def pass_gate(dataset: Dataset, config: DataConfig) -> tuple[Dataset, GateReport
         ],
         num_problems=len(problems),
         num_contaminated=len(tainted),
-        contaminated=[_plain(found, examples) for found in tainted[:SHOWN]],
+        contaminated=[_plain(each, examples) for each in tainted[:SHOWN]],
         num_with_secrets=len(secret),
         secrets=dict(Counter(kind for kinds in secret.values() for kind in kinds)),
         secrets_dropped=config.secrets == "drop",
@@ -79,20 +80,27 @@ def pass_gate(dataset: Dataset, config: DataConfig) -> tuple[Dataset, GateReport
     )
     if not kept:
         raise DataError(
-            f"none of the {len(dataset.examples)} examples of {dataset.ref} is left: "
-            f"{describe(report)}"
+            f"none of the {len(found)} examples of {dataset.ref} is left: {describe(report)}"
         )
-    remaining = tuple(example for example in distinct.values() if example.id in kept)
-    return msgspec.structs.replace(dataset, examples=remaining), report
+    examples_left = {item.id: item for item in dataset.examples if item.id in kept}
+    documents_left = {item.id: item for item in dataset.documents if item.id in kept}
+    remaining = msgspec.structs.replace(
+        dataset,
+        examples=tuple(examples_left.values()),
+        documents=tuple(documents_left.values()),
+    )
+    return remaining, report
 
 
-def text_of(example: Example) -> str:
+def text_of(example: Example | Document) -> str:
     """Return all that the example says, without roles; system prompts repeat and are left out."""
+    if isinstance(example, Document):
+        return example.text
     texts = [turn.content for turn in example.messages if turn.role != "system"]
     return "\n".join([*texts, example.rejected or ""]).rstrip("\n")
 
 
-def _plain(found: Contamination, examples: list[Example]) -> dict[str, Any]:
+def _plain(found: Contamination, examples: list[Example | Document]) -> dict[str, Any]:
     return {
         "example": examples[found.example].id[:12],
         "benchmark": found.source,

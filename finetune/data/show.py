@@ -47,7 +47,7 @@ def report_json(dataset: Dataset, gate: GateReport, prepared: Prepared) -> dict[
     """Return everything the report says as plain data."""
     return {
         "schema_version": 1,
-        "source": dataset.input_entry(),
+        "sources": dataset.input_entries(),
         "gate": msgspec.to_builtins(gate),
         "counts": prepared.figures(),
         "train": msgspec.to_builtins(lengths_of(prepared.train.encoded)),

@@ -8,28 +8,39 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from finetune import hub, licence
-from finetune.config import DataConfig
 from finetune.data import stdlib_functions
-from finetune.data.examples import Dataset, Example
+from finetune.data.documents import load_documents
+from finetune.data.examples import Dataset, Example, joined
 from finetune.data.files import data_files, read_rows
 from finetune.data.rows import detect_format, to_example
+from finetune.data.settings import DataConfig
 from finetune.errors import DataError
 from finetune.fingerprint import sha256_file, sha256_files, sha256_json
+from finetune.recipes.raft import load_raft
 
 
-def load_dataset(config: DataConfig) -> Dataset:
-    """Read every example of the configured source.
+def load_dataset(config: DataConfig, *, seed: int = 0) -> Dataset:
+    """Read every example and text of the configured sources; `seed` shuffles RAFT's distractors.
 
     Raises:
         DataError: missing, malformed or empty data.
         HubError: a hub data set that cannot be fetched.
     """
-    loaders = {"stdlib": _load_stdlib, "file": _load_file, "hub": _load_hub}
-    dataset = loaders[config.source](config)
-    if not dataset.examples:
-        raise DataError(f"{dataset.ref} holds no examples: there is nothing to train on")
-    return dataset
+    parts = [load_documents(Path(text), config.suffixes) for text in config.texts]
+    if config.source == "texts":
+        stated = licence.normalise(config.licence)
+        parts = [msgspec.structs.replace(p, licence=stated or p.licence) for p in parts]
+    elif config.source == "raft":
+        parts.insert(0, load_raft(config, seed))
+    else:
+        loaders = {"stdlib": _load_stdlib, "file": _load_file, "hub": _load_hub}
+        parts.insert(0, loaders[config.source](config))
+    if not (parts[0].examples or parts[0].documents):
+        raise DataError(f"{parts[0].ref} holds no examples: there is nothing to train on")
+    return joined(parts)
 
 
 def _load_stdlib(config: DataConfig) -> Dataset:

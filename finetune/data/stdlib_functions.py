@@ -59,7 +59,7 @@ def _example(node: Function, lines: list[str], system: str | None) -> Example | 
     body = node.body[1:]
     if not doc or len(doc) > MAX_DOC_CHARACTERS or len(body) < MIN_STATEMENTS:
         return None
-    header, code = _code_without_docstring(node, lines)
+    header, code = code_without_docstring(node, lines)
     if not header or len(code) > MAX_CODE_CHARACTERS:
         return None
     prompt = f"Write this Python function.\n\n{header}\n{textwrap.indent(_quoted(doc), '    ')}"
@@ -70,7 +70,7 @@ def _quoted(doc: str) -> str:
     return f'"""{doc}"""' if "\n" not in doc else f'"""{doc}\n"""'
 
 
-def _code_without_docstring(node: Function, lines: list[str]) -> tuple[str, str]:
+def code_without_docstring(node: Function, lines: list[str]) -> tuple[str, str]:
     """Return the signature and the whole function, both without decorators and docstring."""
     docstring = node.body[0]
     header = lines[node.lineno - 1 : docstring.lineno - 1]

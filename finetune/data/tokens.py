@@ -15,6 +15,7 @@ from finetune.data.examples import Example
 from finetune.errors import TemplateError
 
 IGNORED = -100
+END_OF_TEXT_TOKENS = ("<|endoftext|>", "<|end_of_text|>", "<eos>", "</s>")
 END_OF_TURN_TOKENS = ("<|im_end|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<|endoftext|>")
 
 
@@ -47,6 +48,10 @@ def encode(example: Example, tokenizer: Any, stop_ids: frozenset[int]) -> Encode
         TemplateError: the template cannot say where an answer starts, or does not end it with a
             token that stops generation.
     """
+    if not tokenizer.chat_template:
+        raise TemplateError(
+            "there are conversations to learn, but template.name is none; name a template"
+        )
     input_ids: list[int] = []
     labels: list[int] = []
     text_before = ""
@@ -59,7 +64,7 @@ def encode(example: Example, tokenizer: Any, stop_ids: frozenset[int]) -> Encode
         if not (prompt.startswith(text_before) and whole.startswith(prompt)):
             raise TemplateError(_not_a_prefix(example))
         answer, text = _answer(whole[len(prompt) :], tokenizer, stop_ids)
-        question = _ids(tokenizer, prompt[len(text_before) :])
+        question = token_ids(tokenizer, prompt[len(text_before) :])
         input_ids += question + answer
         labels += [IGNORED] * len(question) + answer
         text_before = prompt + text
@@ -73,6 +78,25 @@ def stop_token_ids(tokenizer: Any) -> frozenset[int]:
     return frozenset(known | {tokenizer.eos_token_id})
 
 
+def end_of_text_id(tokenizer: Any) -> int:
+    """Return the id that ends a document, which in a chat model is not what ends a turn."""
+    vocabulary = tokenizer.get_vocab()
+    known = (vocabulary[token] for token in END_OF_TEXT_TOKENS if token in vocabulary)
+    return int(next(known, tokenizer.eos_token_id))
+
+
+def leading_ids(tokenizer: Any) -> list[int]:
+    """Return the BOS with which this tokenizer begins plain text, or nothing."""
+    ids: list[int] = tokenizer("a")["input_ids"]
+    return ids[:1] if ids[0] == tokenizer.bos_token_id else []
+
+
+def token_ids(tokenizer: Any, text: str) -> list[int]:
+    """Tokenize a part of a text; nothing is put around it."""
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
 def _render(tokenizer: Any, messages: list[dict[str, Any]], *, generate: bool) -> str:
     import jinja2
 
@@ -83,11 +107,6 @@ def _render(tokenizer: Any, messages: list[dict[str, Any]], *, generate: bool) -
     except (jinja2.TemplateError, TypeError) as error:
         raise TemplateError(f"the chat template fails on an example: {error}") from error
     return text
-
-
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
 
 
 def _answer(text: str, tokenizer: Any, stop_ids: frozenset[int]) -> tuple[list[int], str]:

@@ -103,8 +103,6 @@ def test_shards_keep_their_names(folders):
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"use_dora": True}, "use_dora"),
-        ({"modules_to_save": ["lm_head"]}, "modules_to_save"),
         ({"bias": "all"}, "bias terms"),
         ({"peft_type": "LOHA"}, "LOHA"),
         ({"init_lora_weights": "pissa_niter_4"}, "changed the base"),
@@ -116,6 +114,133 @@ def test_an_adapter_without_an_exact_merge_is_refused_with_the_reason(folders, c
     write_adapter(adapter_folder, **config)
     with pytest.raises(MergeError, match=said):
         read_adapter(adapter_folder)
+
+
+def test_dora_brings_each_row_to_the_length_it_learnt(folders):
+    base, adapter_folder, target = folders
+    lengths = torch.rand(24) + 0.5
+    extra = {"base_model.model.model.q_proj.lora_magnitude_vector": lengths}
+    write_adapter(adapter_folder, extra=extra, use_dora=True)
+    adapter = read_adapter(adapter_folder)
+    merge(base, adapter, target)
+    assert prove(base, adapter, target).num_changed_tensors == 1
+    after = safetensors.load_file(target / "model.safetensors")["model.q_proj.weight"].float()
+    torch.testing.assert_close(after.norm(dim=1), lengths, atol=2e-3, rtol=2e-3)
+
+
+def test_saved_modules_and_trained_rows_replace_what_was_there(folders):
+    base, adapter_folder, target = folders
+    norm, rows = torch.randn(16), torch.randn(2, 16)
+    extra = {
+        "base_model.model.model.norm.weight": norm,
+        "base_model.model.model.k_proj.token_adapter.trainable_tokens_delta": rows,
+    }
+    write_adapter(
+        adapter_folder,
+        extra=extra,
+        modules_to_save=["norm"],
+        trainable_token_indices={"k_proj": [5, 2]},
+    )
+    adapter = read_adapter(adapter_folder)
+    merge(base, adapter, target)
+    assert prove(base, adapter, target).num_changed_tensors == 3
+    before = safetensors.load_file(base / "model.safetensors")["model.k_proj.weight"]
+    after = safetensors.load_file(target / "model.safetensors")
+    assert torch.equal(after["model.norm.weight"], norm.half())
+    assert torch.equal(after["model.k_proj.weight"][[5, 2]], rows.half())
+    kept = [0, 1, 3, 4, 6, 7]
+    assert torch.equal(after["model.k_proj.weight"][kept], before[kept])
+
+
+@pytest.mark.parametrize("name", ["model.norm.weight", "model.k_proj.weight"])
+def test_a_replaced_weight_that_is_not_what_was_trained_is_caught(folders, name):
+    base, adapter_folder, target = folders
+    extra = {
+        "base_model.model.model.norm.weight": torch.randn(16),
+        "base_model.model.model.k_proj.token_adapter.trainable_tokens_delta": torch.randn(1, 16),
+    }
+    indices = {"k_proj": [3]}
+    write_adapter(
+        adapter_folder, extra=extra, modules_to_save=["norm"], trainable_token_indices=indices
+    )
+    adapter = read_adapter(adapter_folder)
+    merge(base, adapter, target)
+    tensors = safetensors.load_file(target / "model.safetensors")
+    tensors[name].view(-1)[-1] += 0.01
+    safetensors.save_file(tensors, target / "model.safetensors")
+    with pytest.raises(VerificationError, match=name.replace(".", r"\.")):
+        prove(base, adapter, target)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"use_dora": True},
+        {"modules_to_save": ["norm"]},
+        {"trainable_token_indices": [1]},
+    ],
+)
+def test_an_adapter_without_what_its_configuration_promises_is_refused(folders, config):
+    _, adapter_folder, _ = folders
+    write_adapter(adapter_folder, **config)
+    with pytest.raises(MergeError, match=f"configuration says: {next(iter(config))}"):
+        read_adapter(adapter_folder)
+
+
+def test_rows_past_the_bases_vocabulary_are_refused(folders):
+    base, adapter_folder, target = folders
+    name = "base_model.model.model.k_proj.token_adapter.trainable_tokens_delta"
+    write_adapter(
+        adapter_folder,
+        extra={name: torch.randn(1, 16)},
+        trainable_token_indices={"k_proj": [8]},
+    )
+    with pytest.raises(MergeError, match=r"tokens up to 8, .*is \(8, 16\): .*another base"):
+        merge(base, read_adapter(adapter_folder), target)
+
+
+VARIANTS = {
+    "rslora": {"use_rslora": True},
+    "dora": {"use_dora": True},
+    "saved": {"modules_to_save": ["embed_tokens", "input_layernorm"]},
+    "rows": {"trainable_token_indices": {"embed_tokens": [7, 9], "lm_head": [7, 9]}},
+    "tied rows": {"trainable_token_indices": {"embed_tokens": [7, 9]}},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_merges_as_peft_merges_it(tmp_path, variant):
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    base, target = tmp_path / "base", tmp_path / "merged"
+    target.mkdir()
+    torch.manual_seed(5)
+    shape = LlamaConfig(
+        vocab_size=48,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        tie_word_embeddings=variant == "tied rows",
+    )
+    LlamaForCausalLM(shape).half().save_pretrained(base)
+    loaded = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
+    settings = LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj"], **VARIANTS[variant])
+    model = get_peft_model(loaded, settings)
+    with torch.no_grad():
+        for weight in (weight for weight in model.parameters() if weight.requires_grad):
+            weight.add_(torch.randn_like(weight) * 0.1)
+    model.save_pretrained(tmp_path / "adapter")
+    adapter = read_adapter(tmp_path / "adapter")
+    merge(base, adapter, target)
+    prove(base, adapter, target)
+    fresh = LlamaForCausalLM.from_pretrained(base, dtype=torch.float32)
+    theirs = PeftModel.from_pretrained(fresh, tmp_path / "adapter").merge_and_unload().state_dict()
+    for name, mine in safetensors.load_file(target / "model.safetensors").items():
+        torch.testing.assert_close(mine.float(), theirs[name], atol=1e-3, rtol=1e-3, msg=name)
+    assert (adapter.beyond_lora() is None) == (variant == "rslora")
 
 
 def test_a_tensor_that_is_no_lora_pair_is_named(folders):

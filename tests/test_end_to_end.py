@@ -23,7 +23,6 @@ FEW_STEPS = (
     "data.max_heldout_examples=4",
     "train.max_seq_length=192",
     "train.grad_accumulation=2",
-    "data.fim.rate=0.4",  # the base has no tokens for it: three are added and learnt
 )
 QUESTION = "Write the Python function described here.\n\nReturn the sum of two numbers."
 
@@ -114,8 +113,7 @@ def test_the_parity_gate_passed_and_the_adapter_shows(quantize_run):
     assert verification["passed"]
     checks = {check["name"]: check["detail"] for check in verification["checks"]}
     assert {"greedy continuations", "prompts and token ids", "adapter's effect"} <= checks.keys()
-    # 7 linear layers in 30 blocks, and the embedding's three new rows
-    assert verification["merge"]["num_changed_tensors"] == 211
+    assert verification["merge"]["num_changed_tensors"] == 210  # 7 linear layers in 30 blocks
 
 
 def test_same_inputs_are_not_worked_on_twice(home, finetune_run, quantize_run):
@@ -132,24 +130,6 @@ def test_the_openai_sdk_gets_an_answer_and_its_usage(base_url):
     assert reply.choices[0].message.content.strip()
     assert reply.usage.completion_tokens <= 24
     client.close()
-
-
-def test_a_base_without_fim_tokens_fills_gaps_after_its_fine_tune(base_url):
-    body = {
-        "input_prefix": "def add(a, b):\n    return ",
-        "input_suffix": "\n\nprint(add(1, 2))\n",
-        "n_predict": 8,
-        "temperature": 0,
-    }
-    request = urllib.request.Request(
-        base_url.removesuffix("/v1") + "/infill",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urllib.request.urlopen(request, timeout=120) as reply:
-        answer = json.load(reply)
-    assert answer["content"]
-    assert answer["tokens_predicted"] <= 8
 
 
 def test_streaming_gives_the_same_text_as_not_streaming(base_url):

@@ -5,6 +5,7 @@ that name: a byte-level vocabulary of a Llama-shaped model comes back with Sente
 with every model behind it the token ids drift. Knows no weights.
 """
 
+import json
 from typing import Any
 
 from finetune.errors import BaseModelError
@@ -26,6 +27,7 @@ def correct_word_cutting(tokenizer: Any, model: str | None, pre: str | None) -> 
     """
     from tokenizers import decoders
 
+    _require_merges(tokenizer)
     if model != "gpt2":
         return
     backend = tokenizer.backend_tokenizer
@@ -33,6 +35,17 @@ def correct_word_cutting(tokenizer: Any, model: str | None, pre: str | None) -> 
     backend.decoder = decoders.ByteLevel()
     backend.model.byte_fallback = False
     backend.model.fuse_unk = False
+
+
+def _require_merges(tokenizer: Any) -> None:
+    """Refuse a tokenizer that came back able to write single characters only."""
+    rules = json.loads(tokenizer.backend_tokenizer.to_str())["model"]
+    if rules["type"] == "BPE" and not rules["merges"]:
+        raise BaseModelError(
+            "the tokenizer rebuilt from this GGUF has no merges (a SentencePiece vocabulary, such "
+            "as Gemma's) and would cut text into single characters; set base_model.ref to the "
+            "model's Hugging Face folder or id"
+        )
 
 
 def _pre_tokenizer(pre: str) -> Any:

@@ -47,7 +47,12 @@ def report_json(dataset: Dataset, gate: GateReport, prepared: Prepared) -> dict[
     """Return everything the report says as plain data."""
     return {
         "schema_version": 1,
-        "sources": dataset.input_entries(),
+        "source": {
+            "ref": dataset.ref,
+            "size_bytes": dataset.size_bytes,
+            "licence": dataset.licence,
+        },
+        "parts": dataset.input_entries(),
         "gate": msgspec.to_builtins(gate),
         "counts": prepared.figures(),
         "train": msgspec.to_builtins(lengths_of(prepared.train.encoded)),

@@ -61,3 +61,12 @@ def test_a_byte_level_vocabulary_is_cut_as_its_file_says(tiny_tokenizer):
 def test_digits_are_grouped_as_the_model_family_does(pre, pieces):
     cut = [piece for piece, _ in _pre_tokenizer(pre).pre_tokenize_str("1234")]
     assert cut == pieces
+
+
+def test_a_tokenizer_that_came_back_without_merges_is_refused():
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    bare = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE({"a": 0}, [])))
+    with pytest.raises(BaseModelError, match=r"has no merges .* Hugging Face folder"):
+        correct_word_cutting(bare, "llama", "default")

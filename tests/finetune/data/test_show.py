@@ -51,3 +51,21 @@ def test_the_command_prints_and_writes_the_report(tiny_model, tmp_path):
     assert report["gate"]["num_kept"] == 9
     assert report["counts"]["num_train_examples"] + report["counts"]["num_heldout_examples"] == 9
     assert (tmp_path / "out" / "report.md").read_text(encoding="utf-8").startswith("# Data of")
+
+
+def test_the_report_names_the_whole_and_its_parts(rows_file, tmp_path, tiny_tokenizer):
+    from finetune.config import Config
+    from finetune.data.gate import pass_gate
+    from finetune.data.prepare import prepare
+    from finetune.data.settings import DataConfig
+    from finetune.data.show import report_json
+    from finetune.data.sources import load_dataset
+
+    for name in ("a.md", "b.md"):
+        (tmp_path / "notes").mkdir(exist_ok=True)
+        (tmp_path / "notes" / name).write_text(f"Words of {name}.\n", encoding="utf-8")
+    data = DataConfig(source="file", path=str(rows_file), texts=(str(tmp_path / "notes"),))
+    dataset, gate = pass_gate(load_dataset(data), data)
+    figures = report_json(dataset, gate, prepare(dataset, tiny_tokenizer, Config(data=data)))
+    assert figures["source"]["ref"] == "rows.jsonl + notes"
+    assert [part["ref"] for part in figures["parts"]] == ["rows.jsonl", "notes"]

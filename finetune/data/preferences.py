@@ -88,7 +88,8 @@ def _fitting(
 ) -> tuple[Side, tuple[Pair, ...]]:
     examples, rows, pairs = [], [], []
     for example, row in zip(side.examples, side.encoded, strict=True):
-        assert isinstance(example, Example)
+        if not isinstance(example, Example):
+            raise DataError("train.method dpo learns from pairs; leave out data.fim and documents")
         rejected = encode(_with_rejected(example), tokenizer, stop_ids)
         if rejected.num_tokens <= max_length:
             start = _answer_start(row.labels)

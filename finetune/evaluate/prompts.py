@@ -11,18 +11,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from finetune.data.tokens import stop_token_ids
+from finetune.data.tokens import leading_ids, stop_token_ids, token_ids
 from finetune.errors import EvaluationError
 from finetune.evaluate.suites import Problem
+from finetune.recipes.fim_tokens import find_fim_tokens
 
 Mode = Literal["chat", "completion", "fim"]
-FIM_TOKENS = (
-    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),  # Qwen, CodeGemma
-    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),  # StarCoder
-    ("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),  # SantaCoder
-    ("<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"),  # noqa: RUF001  # DeepSeek's spelling
-    ("▁<PRE>", "▁<SUF>", "▁<MID>"),  # CodeLlama
-)
 OTHER_ENDS = ("<|endoftext|>", "<|file_sep|>", "<|fim_pad|>", "<file_sep>", "▁<EOT>")
 
 
@@ -60,8 +54,11 @@ def make_prompt(problem: Problem, tokenizer: Any, wanted: Mode | None) -> Prompt
 def end_ids(tokenizer: Any) -> frozenset[int]:
     """Return the ids that end an answer; an answer that meets one has stopped by itself."""
     vocabulary = tokenizer.get_vocab()
-    ends = [*OTHER_ENDS, *(token for family in FIM_TOKENS for token in family)]
-    return stop_token_ids(tokenizer) | {vocabulary[token] for token in ends if token in vocabulary}
+    ends = {vocabulary[token] for token in OTHER_ENDS if token in vocabulary}
+    marks = find_fim_tokens(tokenizer)
+    if marks is not None:
+        ends |= {marks.prefix, marks.suffix, marks.middle, marks.end}
+    return stop_token_ids(tokenizer) | ends
 
 
 def _chat(problem: Problem, tokenizer: Any) -> list[int]:
@@ -90,23 +87,13 @@ def _text(problem: Problem) -> str:
 
 
 def _fim(problem: Problem, tokenizer: Any) -> list[int]:
-    vocabulary = tokenizer.get_vocab()
-    for family in FIM_TOKENS:
-        if all(token in vocabulary for token in family):
-            prefix, suffix, middle = (vocabulary[token] for token in family)
-            before, after = (
-                tokenizer(text, add_special_tokens=False)["input_ids"]
-                for text in (problem.prompt, problem.suffix)
-            )
-            start = [] if tokenizer.bos_token_id is None else _bos(tokenizer)
-            return [*start, prefix, *before, suffix, *after, middle]
-    raise EvaluationError(
-        "this model has no fill-in-the-middle tokens, so it cannot fill a gap; evaluate it on "
-        "humaneval or mbpp, or give --mode completion"
-    )
-
-
-def _bos(tokenizer: Any) -> list[int]:
-    """Return the token this tokenizer begins every text with, when it has one."""
-    ids = tokenizer("")["input_ids"]
-    return [ids[0]] if ids[:1] == [tokenizer.bos_token_id] else []
+    marks = find_fim_tokens(tokenizer)
+    if marks is None:
+        raise EvaluationError(
+            "this model has no fill-in-the-middle tokens, so it cannot fill a gap; evaluate it on "
+            "humaneval or mbpp, or give --mode completion"
+        )
+    before = token_ids(tokenizer, problem.prompt)
+    after = token_ids(tokenizer, problem.suffix)
+    bos = leading_ids(tokenizer)
+    return [*bos, marks.prefix, *before, marks.suffix, *after, marks.middle]

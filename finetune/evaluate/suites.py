@@ -79,16 +79,29 @@ def suite_file(suite: str, data: Path | None) -> Path:
 def _heldout(file: Path) -> list[Problem]:
     lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
     rows = [json.loads(line) for line in lines]
-    return [
-        Problem(
+    found = [_heldout_problem(row) for row in rows]
+    return [problem for problem in found if problem is not None]
+
+
+def _heldout_problem(row: dict[str, Any]) -> Problem | None:
+    """Return a conversation or a gap as a problem; a plain passage asks nothing."""
+    if "middle" in row:
+        return Problem(
             task_id=row["id"],
-            kind="conversation",
-            messages=tuple(row["messages"][:-1]),
-            solution=row["messages"][-1]["content"],
+            kind="infilling",
+            prompt=row["prefix"],
+            suffix=row["suffix"],
+            solution=row["middle"],
         )
-        for row in rows
-        if len(row.get("messages", ())) > 1
-    ]
+    if "messages" not in row:
+        return None
+    *asked, answer = row["messages"]
+    return Problem(
+        task_id=row["id"],
+        kind="conversation",
+        messages=tuple(asked),
+        solution=answer["content"],
+    )
 
 
 def _problem(row: Any, where: str) -> Problem:

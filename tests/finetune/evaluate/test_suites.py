@@ -20,6 +20,14 @@ def test_held_out_examples_are_asked_up_to_their_last_answer(tmp_path):
     assert (problem.task_id, problem.messages, problem.solution) == ("x", (turns[0],), "a + b")
 
 
+def test_held_out_gaps_are_asked_and_plain_passages_are_not(tmp_path):
+    gap = {"id": "g", "prefix": "a", "middle": "b", "suffix": "c", "order": "spm"}
+    write(tmp_path / "heldout.jsonl", [gap, {"id": "p", "text": "words", "start": 0}])
+    (problem,) = load_suite("heldout", None, tmp_path)
+    assert (problem.kind, problem.prompt, problem.suffix) == ("infilling", "a", "c")
+    assert problem.solution == "b"
+
+
 def test_only_the_test_split_of_mbpp_is_asked(tmp_path):
     row = {"text": "Add.", "code": "x", "test_list": ["assert add(1, 2) == 3"]}
     write(tmp_path / "mbpp.jsonl", [row | {"task_id": number} for number in (10, 11, 510, 511)])

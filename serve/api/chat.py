@@ -91,7 +91,7 @@ async def begin(
     top = (data.top_logprobs or 0) if data.logprobs else None
     first = GenerationRequest(
         prompt_token_ids=token_ids,
-        sampling=to_params(data, served.sampling, limits, logprobs=top),
+        sampling=to_params(data, served, logprobs=top),
         stop=asked.stop_strings(data.stop, limits),
         max_tokens=limit,
         priority=asked.priority(limit, data.service_tier),

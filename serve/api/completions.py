@@ -61,7 +61,7 @@ async def start(served: Served, data: CompletionRequest, name: str) -> Job:
     limit = asked.max_tokens(data.max_tokens, data.n_predict, default=DEFAULT_MAX_TOKENS)
     first = GenerationRequest(
         prompt_token_ids=(),
-        sampling=to_params(data, served.sampling, limits, logprobs=_reported(data)),
+        sampling=to_params(data, served, logprobs=_reported(data)),
         stop=asked.stop_strings(data.stop, limits),
         max_tokens=limit,
         ignore_eos=bool(data.ignore_eos),

@@ -47,7 +47,7 @@ async def fim_completions(
     asking = GenerationRequest(
         prompt_token_ids=prompt.token_ids,
         begins_with=prompt.begins_with,
-        sampling=to_params(data, served.sampling, limits),
+        sampling=to_params(data, served),
         stop=asked.stop_strings(data.stop, limits) + prompt.stop,
         max_tokens=asked.max_tokens(data.max_tokens),
         priority=Priority.FIM,

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, post
 from litestar.params import JSONBody
+from msgspec import UNSET
 
 from serve.api import asked
 from serve.api.access import request_id
@@ -14,9 +15,10 @@ from serve.api.adapters import mix_of
 from serve.api.constraints import constrain
 from serve.api.cutoff import BoundedAnswer, Cutoff
 from serve.api.disconnect import unless_disconnected
-from serve.api.errors import InvalidRequestError
 from serve.api.generation import Outcome, collect_all, copies, merged, submit
+from serve.api.native_prompts import read_native_prompts
 from serve.api.native_schemas import (
+    AnswerSettings,
     InfillRequest,
     NativeCompletion,
     NativeCompletionRequest,
@@ -24,8 +26,8 @@ from serve.api.native_schemas import (
     NativeRequest,
     Probability,
 )
-from serve.api.prediction import Drafting, read_drafting
-from serve.api.prompts import check_ids, instructed, instructs
+from serve.api.prediction import read_drafting
+from serve.api.prompts import instructed, instructs
 from serve.api.response_fields import pick
 from serve.api.sampling import only, to_params
 from serve.api.served import Served, off_loop, serving
@@ -42,15 +44,25 @@ _ANSWER_SHARE = 4
 """One part in so many of the context is kept for the answer when an infill sets no limit."""
 
 
+class Asking(msgspec.Struct, frozen=True, kw_only=True):
+    """One HTTP request and what it asks of the engine: `n_cmpl` answers to each prompt in turn."""
+
+    served: Served
+    data: NativeRequest
+    prompts: Sequence[FimPrompt]
+    requests: Sequence[GenerationRequest]
+
+
 @post("/completion", status_code=200, streams=(EVENTS, NativePiece, NativeCompletion))
 async def completion(
     request: Request[Any, Any, Any], data: JSONBody[NativeCompletionRequest]
 ) -> Response[NativeAnswer]:
     """Continue a prompt."""
     served = await serving(request, data.model)
-    token_ids = await off_loop(len(str(data.prompt)), lambda: _read_prompt(served, data.prompt))
-    prompt = FimPrompt(token_ids=token_ids, is_cut=False)
-    return await _answer(request, served, data, prompt, fim=served.is_fim(token_ids))
+    size = len(str(data.prompt))
+    prompts = await off_loop(size, lambda: read_native_prompts(served, data.prompt))
+    fim = any(served.is_fim(prompt.token_ids) for prompt in prompts)
+    return await _answer(request, served, data, prompts, fim=fim)
 
 
 @post("/infill", status_code=200, streams=(EVENTS, NativePiece, NativeCompletion))
@@ -60,83 +72,72 @@ async def infill(
     """Write what belongs at the cursor."""
     served = await serving(request, data.model)
     prompt = await _lay_out(served, data)
-    return await _answer(request, served, data, prompt, fim=True)
+    return await _answer(request, served, data, [prompt], fim=True)
 
 
 async def _answer(
     request: Request[Any, Any, Any],
     served: Served,
     data: NativeRequest,
-    prompt: FimPrompt,
+    prompts: Sequence[FimPrompt],
     *,
     fim: bool,
 ) -> Response[Any]:
-    drafting = await read_drafting(served, data)
-    answers = await _start(served, data, prompt, drafting, fim=fim, name=request_id(request.scope))
+    """Answer `n_cmpl` times to each prompt; every refusal happens before any header."""
+    requests = await _requests(request, served, data, prompts, fim=fim)
+    asking = Asking(served=served, data=data, prompts=prompts, requests=requests)
+    answers = _start(asking)
     if data.stream:
-        return EventStream(_chunks(served, data, prompt, answers), answers, done=b"")
+        return EventStream(_chunks(asking, answers), answers, done=b"")
     outcomes = await unless_disconnected(request, collect_all(answers))
     bodies = [
-        pick(_completion(served, data, prompt, index, outcome), data.response_fields)
+        pick(_completion(asking, index, outcome), data.response_fields)
         for index, outcome in enumerate(outcomes)
     ]
     return Response(bodies[0] if len(bodies) == 1 else bodies)
 
 
-async def _start(
+async def _requests(
+    request: Request[Any, Any, Any],
     served: Served,
     data: NativeRequest,
-    prompt: FimPrompt,
-    drafting: Drafting,
+    prompts: Sequence[FimPrompt],
     *,
     fim: bool,
-    name: str,
-) -> list[BoundedAnswer]:
-    """Check and submit; every refusal happens here, before any header."""
+) -> list[GenerationRequest]:
+    """Return what is asked of the engine, the answers to one prompt beside each other."""
     limits = served.settings.limits
     n = asked.choices(data.n_cmpl, limits)
     limit = asked.max_tokens(data.n_predict)
-    sampling = to_params(data, served.sampling, limits, logprobs=data.n_probs or None)
-    first = GenerationRequest(
-        prompt_token_ids=prompt.token_ids,
-        begins_with=prompt.begins_with,
-        sampling=only(sampling, data.samplers) if data.samplers else sampling,
-        stop=asked.stop_strings(data.stop, limits) + prompt.stop,
-        max_tokens=limit,
-        priority=asked.priority(limit, None, fim=fim),
-        ignore_eos=bool(data.ignore_eos),
-        request_id=name,
-        prediction_token_ids=drafting.prediction_token_ids,
-        drafts=drafting.drafts,
-        constraint=await constrain(served, data),
-    )
+    sampling = to_params(data, served, logprobs=data.n_probs or None)
+    drafting = await read_drafting(served, data)
+    constraint = await constrain(served, data)
+    stops = asked.stop_strings(data.stop, limits)
+    found: list[GenerationRequest] = []
+    for prompt in prompts:
+        first = GenerationRequest(
+            prompt_token_ids=prompt.token_ids,
+            begins_with=prompt.begins_with,
+            sampling=only(sampling, data.samplers) if data.samplers else sampling,
+            stop=stops + prompt.stop,
+            max_tokens=limit,
+            priority=asked.priority(limit, None, fim=fim),
+            ignore_eos=bool(data.ignore_eos),
+            request_id=request_id(request.scope),
+            prediction_token_ids=drafting.prediction_token_ids,
+            drafts=drafting.drafts,
+            constraint=constraint,
+        )
+        found += copies(first, n)
+    return found
+
+
+def _start(asking: Asking) -> list[BoundedAnswer]:
+    data = asking.data
     seconds = data.t_max_predict_ms / 1000 if data.t_max_predict_ms > 0 else None
     cutoff = Cutoff(n_indent=data.n_indent, seconds=seconds)
-    return [BoundedAnswer(each, cutoff) for each in submit(served, copies(first, n), data.lora)]
-
-
-def _read_prompt(served: Served, prompt: str | list[str | int]) -> list[int]:
-    """Return one prompt; in a list, text and ids follow each other."""
-    if isinstance(prompt, str):
-        return served.tokenize_rendered(prompt)
-    if sum(isinstance(each, str) for each in prompt) > 1 and not _has_ids(prompt):
-        raise InvalidRequestError(
-            "one prompt a request; /v1/completions takes several", param="prompt"
-        )
-    token_ids: list[int] = []
-    for each in prompt:
-        if isinstance(each, int):
-            token_ids.append(each)
-        elif token_ids:
-            token_ids += served.engine.tokenize(each, add_special=False, parse_special=True)
-        else:
-            token_ids += served.tokenize_rendered(each)
-    check_ids(token_ids, served.engine.model_info.n_vocab, param="prompt")
-    return token_ids
-
-
-def _has_ids(prompt: Sequence[str | int]) -> bool:
-    return any(isinstance(each, int) for each in prompt)
+    running = submit(asking.served, asking.requests, data.lora)
+    return [BoundedAnswer(each, cutoff) for each in running]
 
 
 async def _lay_out(served: Served, data: InfillRequest) -> FimPrompt:
@@ -163,10 +164,11 @@ async def _lay_out(served: Served, data: InfillRequest) -> FimPrompt:
     )
 
 
-def _completion(
-    served: Served, data: NativeRequest, prompt: FimPrompt, index: int, outcome: Outcome
-) -> NativeCompletion:
-    finished = outcome.finished
+def _completion(asking: Asking, index: int, outcome: Outcome) -> NativeCompletion:
+    served, data, finished = asking.served, asking.data, outcome.finished
+    request = asking.requests[index]
+    prompt = asking.prompts[index * len(asking.prompts) // len(asking.requests)]
+    wants_prompt = "prompt" in (data.response_fields or ())
     return NativeCompletion(
         index=index,
         content=outcome.text,
@@ -180,14 +182,23 @@ def _completion(
         stop_type=_stop_type(finished),
         stopping_word=finished.stop_text or "",
         timings=timings(finished),
+        generation_settings=_settings(request, stream=bool(data.stream)),
+        prompt=served.engine.detokenize(request.prompt_token_ids) if wants_prompt else UNSET,
         completion_probabilities=_probabilities(outcome.logprobs),
     )
 
 
+def _settings(request: GenerationRequest, *, stream: bool) -> AnswerSettings:
+    n_predict = -1 if request.max_tokens is None else request.max_tokens
+    chosen = msgspec.structs.asdict(request.sampling)
+    chosen["logit_bias"] = {}  # never, as a number, is none that JSON has
+    return AnswerSettings(**chosen, n_predict=n_predict, stop=request.stop, stream=stream)
+
+
 async def _chunks(
-    served: Served, data: NativeRequest, prompt: FimPrompt, answers: Sequence[BoundedAnswer]
+    asking: Asking, answers: Sequence[BoundedAnswer]
 ) -> AsyncGenerator[NativePiece | NativeCompletion | None, None]:
-    events = merged(answers, ping_seconds=served.settings.server.ping_seconds)
+    events = merged(answers, ping_seconds=asking.served.settings.server.ping_seconds)
     async with aclosing(events):
         async for item in events:
             if item is None:
@@ -196,7 +207,7 @@ async def _chunks(
             index, event = item
             if isinstance(event, Finished):
                 rest = Outcome(text="", token_ids=[], logprobs=[], finished=event)
-                yield _completion(served, data, prompt, index, rest)
+                yield _completion(asking, index, rest)
             elif event.text or event.logprobs:
                 yield NativePiece(
                     index=index,

@@ -7,6 +7,7 @@ from serve.api.adapters import LoraChoice
 from serve.api.prediction import Predicted
 from serve.api.usage import TimingsBody
 from serve.chat.fim import ExtraFile
+from serve.engine.request import SamplingParams
 
 
 class NativeRequest(Predicted, kw_only=True):
@@ -34,10 +35,24 @@ class NativeRequest(Predicted, kw_only=True):
     lora: list[LoraChoice] | None = None
 
 
-class NativeCompletionRequest(NativeRequest, kw_only=True):
-    """`prompt` is text, token ids, or a list of both that is read as one."""
+class PromptObject(msgspec.Struct, frozen=True, kw_only=True):
+    """A prompt as llama.cpp takes it beside pictures, of which there may be none here."""
 
-    prompt: str | list[str | int]
+    prompt_string: str
+    multimodal_data: list[str] = []
+
+
+Mixed = list[str | int]
+"""Text and token ids that are read as one prompt."""
+
+
+NativePrompt = str | PromptObject | list[str | int | Mixed | PromptObject]
+
+
+class NativeCompletionRequest(NativeRequest, kw_only=True):
+    """`prompt` is text, token ids, or both in one list; a list of such, or of texts, is several."""
+
+    prompt: NativePrompt
 
 
 class Chunk(ExtraFile, frozen=True, kw_only=True):
@@ -77,11 +92,20 @@ class NativePiece(msgspec.Struct, frozen=True, kw_only=True):
     completion_probabilities: list[Probability] | UnsetType = UNSET
 
 
+class AnswerSettings(SamplingParams, frozen=True, kw_only=True):
+    """How an answer was made: sampling, limit and stops; `n_predict` -1 is no limit."""
+
+    n_predict: int
+    stop: tuple[str, ...]
+    stream: bool
+
+
 class NativeCompletion(msgspec.Struct, frozen=True, kw_only=True):
     """A whole answer, or the last event of a stream, whose content is then empty.
 
     `stop_type` is eos, word or limit. `tokens_cached` is what the sequence held at its end.
-    `truncated` says that text around the cursor did not fit into the context.
+    `truncated` says that text around the cursor did not fit into the context. `prompt` is there
+    when `response_fields` names it: editors do not want theirs back.
     """
 
     index: int
@@ -96,6 +120,8 @@ class NativeCompletion(msgspec.Struct, frozen=True, kw_only=True):
     stop_type: str
     stopping_word: str
     timings: TimingsBody
+    generation_settings: AnswerSettings
+    prompt: str | UnsetType = UNSET
     stop: bool = True
     id_slot: int = -1
     completion_probabilities: list[Probability] | UnsetType = UNSET

@@ -151,7 +151,7 @@ def _start(
     top = (data.top_logprobs or 0) if data.logprobs else None
     asking = GenerationRequest(
         prompt_token_ids=token_ids,
-        sampling=to_params(options, served.sampling, limits, logprobs=top),
+        sampling=to_params(options, served, logprobs=top),
         stop=asked.stop_strings(options.stop, limits) + stop,
         max_tokens=limit,
         priority=asked.priority(limit, None, fim=fim),

@@ -4,17 +4,26 @@ A field the client left out comes from the configuration, else from the GGUF's `
 metadata, else from `CODE`. Knows no dialect: each schema that samples has the fields of `Sampling`.
 """
 
+from __future__ import annotations
+
+import math
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from serve.api.errors import InvalidRequestError
-from serve.config import LimitSettings, SamplingSettings
 from serve.engine.request import SamplingParams
+
+if TYPE_CHECKING:
+    from serve.api.served import Served
+    from serve.config import SamplingSettings
 
 CODE = SamplingParams(temperature=0.2, top_k=40, top_p=0.95, min_p=0.05)
 """For code: nearly greedy, since one wrong token breaks a program, with a little room so that a
 retry differs. The tails are cut as llama.cpp does, which also keeps sampling cheap."""
+
+NEVER = -math.inf  # as a bias
 
 _METADATA = {
     "general.sampling.temp": ("temperature", float),
@@ -27,7 +36,11 @@ _METADATA = {
 
 
 class Sampling(msgspec.Struct, kw_only=True):
-    """Sampling fields as OpenAI and llama.cpp name them; null means the server's default."""
+    """Sampling fields as OpenAI and llama.cpp name them; null means the server's default.
+
+    `logit_bias` maps token ids to numbers, or is a list of pairs. As for llama.cpp, text stands for
+    each of its tokens, and false for never.
+    """
 
     temperature: float | None = None
     top_p: float | None = None
@@ -39,7 +52,7 @@ class Sampling(msgspec.Struct, kw_only=True):
     repeat_penalty: float | None = None
     repeat_last_n: int | None = None
     seed: int | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: dict[str, float | bool] | list[tuple[int | str, float | bool]] | None = None
 
 
 _NUMBERS = tuple(f for f in Sampling.__struct_fields__ if f not in {"seed", "logit_bias"})
@@ -56,14 +69,13 @@ def defaults(metadata: Mapping[str, str], settings: SamplingSettings) -> Samplin
     return msgspec.structs.replace(CODE, **chosen)
 
 
-def to_params(
-    asked: Sampling, default: SamplingParams, limits: LimitSettings, *, logprobs: int | None = None
-) -> SamplingParams:
+def to_params(asked: Sampling, served: Served, *, logprobs: int | None = None) -> SamplingParams:
     """Fill in the defaults; ranges are the engine's to check.
 
     Raises:
-        InvalidRequestError: too many alternatives or biases, or a bias for no token id.
+        InvalidRequestError: too many alternatives or biases.
     """
+    default, limits = served.sampling, served.settings.limits
     if logprobs is not None and not 0 <= logprobs <= limits.top_logprobs:
         raise InvalidRequestError(
             f"{logprobs} alternatives per token were asked for, the limit is {limits.top_logprobs}",
@@ -76,7 +88,7 @@ def to_params(
         default,
         **chosen,
         seed=seed,
-        logit_bias=_biases(asked.logit_bias or {}, limits.logit_bias),
+        logit_bias=_biases(asked.logit_bias or {}, served),
         logprobs=logprobs,
     )
 
@@ -99,14 +111,24 @@ def only(params: SamplingParams, samplers: Sequence[str]) -> SamplingParams:
     return msgspec.structs.replace(params, **off)
 
 
-def _biases(biases: Mapping[str, float], limit: int) -> dict[int, float]:
-    if len(biases) > limit:
+def _biases(
+    asked: Mapping[str, float | bool] | Sequence[tuple[int | str, float | bool]], served: Served
+) -> dict[int, float]:
+    pairs = list(asked.items()) if isinstance(asked, Mapping) else list(asked)
+    limit = served.settings.limits.logit_bias
+    if len(pairs) > limit:
         raise InvalidRequestError(
-            f"logit_bias has {len(biases)} entries, the limit is {limit}", param="logit_bias"
+            f"logit_bias has {len(pairs)} entries, the limit is {limit}", param="logit_bias"
         )
-    try:
-        return {int(token): bias for token, bias in biases.items()}
-    except ValueError as error:
-        raise InvalidRequestError(
-            f"logit_bias maps token ids to numbers: {error}", param="logit_bias"
-        ) from error
+    return {
+        token_id: NEVER if bias is False else float(bias)
+        for token, bias in pairs
+        for token_id in _token_ids(token, served)
+    }
+
+
+def _token_ids(token: int | str, served: Served) -> list[int]:
+    """Return the id that a key spells, or the tokens of a text."""
+    if isinstance(token, int) or token.removeprefix("-").isdecimal():
+        return [int(token)]
+    return served.tokenize_plain(token)

@@ -192,7 +192,7 @@ def test_tools_are_rendered_unless_the_choice_is_none(live):
         ({"n": 99}, "n"),
         ({"stop": ["x"] * 65}, "stop"),
         ({"max_tokens": -5}, "max_tokens"),
-        ({"logit_bias": {"word": 1}}, "logit_bias"),
+        ({"logit_bias": 3}, "logit_bias"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         ({"temperature": "hot"}, "temperature"),
     ],

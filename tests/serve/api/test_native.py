@@ -1,6 +1,7 @@
 """llama.cpp's dialect over a real socket, with a scripted engine."""
 
 import json
+import math
 
 import pytest
 
@@ -159,3 +160,52 @@ def test_models_show_the_context_where_each_editor_looks_for_it(live):
     missing = live.http.get("/v1/models/gpt")
     assert missing.status_code == 404
     assert missing.json()["error"]["code"] == "model_not_found"
+
+
+def complete(live, **body):
+    return live.http.post("/completion", json={"n_predict": 4, **body})
+
+
+def test_several_prompts_are_answered_in_their_order(live):
+    answers = complete(live, prompt=["ab", [1, 2, "c"], {"prompt_string": "d"}], n_cmpl=2).json()
+    assert [answer["index"] for answer in answers] == list(range(6))
+    asked = [list(each.prompt_token_ids) for each in live.engine.requests]
+    assert asked[0] == asked[1]
+    assert asked[2] == asked[3] == [1, 2, ord("c")]
+    assert asked[4] == asked[5]
+    assert asked[0][-2:] == [ord("a"), ord("b")]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [[], [1, [2]], [1, {"prompt_string": "x"}], {"prompt_string": "x", "multimodal_data": ["AA"]}],
+)
+def test_prompts_that_mean_nothing_here_are_refused(live, prompt):
+    response = complete(live, prompt=prompt)
+    assert response.status_code == 400
+    assert response.json()["error"]["param"] == "prompt"
+
+
+def test_an_answer_says_how_it_was_made_and_gives_the_prompt_back_when_asked(live):
+    answer = complete(live, prompt="ab", temperature=0.5, stop=["x"]).json()
+    settings = answer["generation_settings"]
+    assert (settings["n_predict"], settings["temperature"], settings["stop"]) == (4, 0.5, ["x"])
+    assert "prompt" not in answer
+    fields = ["prompt", "generation_settings/n_predict"]
+    answer = complete(live, prompt="ab", response_fields=fields).json()
+    assert answer["prompt"].endswith("ab")
+    assert answer["generation_settings/n_predict"] == 4
+
+
+@pytest.mark.parametrize(
+    ("bias", "expected"),
+    [
+        ({"97": 2}, {97: 2.0}),
+        ([[97, -1.5], [98, False]], {97: -1.5, 98: -math.inf}),
+        ([["ab", False]], {97: -math.inf, 98: -math.inf}),
+        ({"ab": -100}, {97: -100.0, 98: -100.0}),
+    ],
+)
+def test_biases_come_as_ids_or_text_in_a_map_or_a_list(live, bias, expected):
+    assert complete(live, prompt="x", logit_bias=bias).status_code == 200
+    assert live.engine.requests[-1].sampling.logit_bias == expected

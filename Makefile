@@ -90,7 +90,7 @@ test-models: $(STAMPS)/finetune
 	$(PY) -m finetune base >/dev/null
 
 test: $(ALL_STAGES) test-models
-	OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n auto --maxprocesses 2 --dist loadfile $(ARGS)
+	OMP_WAIT_POLICY=PASSIVE $(PY) -m pytest -n auto --maxprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(ALL_STAGES)
 	$(VENV)/bin/ruff check .

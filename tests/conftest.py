@@ -9,6 +9,14 @@ MODELS = Path(os.environ.get("EDGESMITH_TEST_MODELS", "~/.cache/edgesmith/models
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+LONGEST = ("test_end_to_end.py", "test_notebook.py", "test_pipeline.py", "test_command.py")
+"""First, so that with two processes neither is left alone with them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 def _model(name: str) -> Path:
     path = MODELS / name
     if not path.is_file():

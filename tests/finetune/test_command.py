@@ -195,7 +195,7 @@ def test_tensorboard_lies_in_the_run_and_is_no_artifact(finished):
 
 @pytest.mark.slow
 def test_training_that_gains_no_more_ends_and_keeps_the_best(command, tiny_model, rows_file):
-    more = ("train.learning_rate=50", "train.max_steps=40", "train.early_stopping_patience=1")
+    more = ("train.learning_rate=2", "train.max_steps=40", "train.early_stopping_patience=1")
     words = [word for pair in more for word in ("--set", pair)]
     done = command(*options(tiny_model, rows_file), *words)
     assert done.returncode == 0, done.stderr

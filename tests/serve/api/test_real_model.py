@@ -189,7 +189,7 @@ def test_copies_of_a_prompt_are_read_once(real):
     answer = greedy(real, messages=messages, n=3, max_tokens=2)
     assert len(answer.choices) == 3
     num_read = real.engine.stats().prefill_rows - num_read
-    assert answer.usage.prompt_tokens <= num_read < answer.usage.prompt_tokens + 32
+    assert num_read < answer.usage.prompt_tokens + 32  # what begins the prompt may be known
 
 
 SCORED = (

@@ -1,7 +1,8 @@
 """Who is seated and whose rows are computed next. Pure Python: never calls llama.
 
-Classes: FIM before INTERACTIVE before BACKGROUND, in order of arrival within one. Two things
-move a sequence out of this order:
+Classes: FIM before INTERACTIVE before BACKGROUND. Within one, who has little left to read comes
+before who has much, else a question would wait for the whole of an agent's history; of those with
+about as much, who came first. Two things move a sequence out of this order:
 
 aging     A sequence that was given no rows for `aging_seconds` counts as one class higher, for
           twice that as two. So an INTERACTIVE prefill gets a chunk within `aging_seconds` and a
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 
 WAITED_FOR_TOKENS = 8  # fewer are read sooner than someone else's chunk ends
+SHORT_TOKENS = 64  # fewer to read are all alike; beyond, twice as many come after
 MAX_FORCED_ROWS = 32  # in one step: more would hold the other streams up
 
 
@@ -150,8 +152,14 @@ class Scheduler:
         room = self.limits.n_cells - sum(s.num_computed for s in self.running)
         return self.cache.match(sequence.token_ids, sequence.request.cache_scope, room)
 
-    def _rank(self, sequence: Sequence, now: float) -> tuple[int, int]:
-        return self._effective_class(sequence, now), sequence.number
+    def _rank(self, sequence: Sequence, now: float) -> tuple[int, int, int]:
+        """Order by class, then by what is left to read, roughly, then by arrival.
+
+        Who has aged counts as short, or a flood of short ones would hold a long one up for good.
+        """
+        has_aged = now - sequence.served_at >= self.limits.aging_seconds
+        length = 0 if has_aged else (sequence.num_to_read // SHORT_TOKENS).bit_length()
+        return self._effective_class(sequence, now), length, sequence.number
 
     def _effective_class(self, sequence: Sequence, now: float) -> int:
         promoted = int((now - sequence.served_at) / self.limits.aging_seconds)
@@ -182,10 +190,10 @@ class Scheduler:
         top = ranked[0][0][0]
         if top > Priority.FIM and any(s.is_urgent for s in decoding):
             return top, ()
-        chosen = [s for (rank, _), s in ranked if rank == top]
+        chosen = [s for rank, s in ranked if rank[0] == top]
         by_age = any(top < s.priority for s in chosen)
         # A keystroke aborts a background chunk, which is lost then: short ones get done in between.
-        is_short = bool(decoding) or by_age or top >= Priority.BACKGROUND
+        is_short = bool(decoding) or by_age or top >= Priority.BACKGROUND or len(chosen) > 1
         rows = self.costs.chunk_rows(
             others_wait=is_short or len(running) < len(self.running), limit=self.limits.max_rows
         )

@@ -67,6 +67,24 @@ def test_classes_go_first_and_arrival_decides_within_one():
     assert order == [fim, *chats, background]
 
 
+def test_a_short_prompt_does_not_wait_for_a_long_one_of_its_class_which_goes_on_by_age():
+    scheduler = make_scheduler()
+    long = add(scheduler, 900)
+    step(scheduler, 0.0)
+    steps_until_answered, now = [], 0.0
+    while now < 20:
+        short = add(scheduler, 60, now=now)
+        num_steps = 0
+        while short.status is not Status.DECODE:
+            now += 0.2
+            step(scheduler, now)
+            num_steps += 1
+        scheduler.finish(short, FinishReason.STOP, now)
+        steps_until_answered.append(num_steps)
+    assert max(steps_until_answered) <= 4  # of 60 tokens; the long one alone would take 14 before
+    assert long.num_computed >= 9 * 16  # a short chunk each time it has aged
+
+
 def test_a_prompt_that_is_being_read_is_waited_for_and_shared():
     scheduler = make_scheduler()
     leader = add(scheduler, 200)

@@ -178,9 +178,10 @@ else
 endif
 	@touch $@
 
+# With the server, which the parity gate asks over HTTP.
 $(STAMPS)/quantize: pyproject.toml $(STAMPS)/torch-$(TORCH) $(RUNTIME) $(SDIST)
 	$(call say,quantize)
-	$(PIP) install -q $(if $(filter cpu,$(TORCH)),$(CONSTRAINTS)) -e '.[quantize]'
+	$(PIP) install -q $(if $(filter cpu,$(TORCH)),$(CONSTRAINTS)) -e '.[quantize,serve]'
 	@touch $@
 
 # The CPU set is complete and exact, so pip need not (and, for reasons the file gives, must not)

@@ -12,13 +12,19 @@ from typing import Any
 import msgspec
 
 from finetune import base_model, checkpoints, libraries, processes, provenance, trainer
+from finetune.artifacts import (
+    ROLES,
+    describe_run,
+    tidy_adapter,
+    write_data_report,
+    write_inputs,
+)
 from finetune.base_model import BaseModel, BaseSource
 from finetune.config import Config, load_config, to_plain, to_toml
 from finetune.data.examples import Dataset
 from finetune.data.gate import GateReport, describe, pass_gate
 from finetune.data.preferences import Preferences, prepare_pairs
 from finetune.data.prepare import Prepared, prepare
-from finetune.data.show import report_json, report_page
 from finetune.data.sources import load_dataset
 from finetune.errors import RunError
 from finetune.fingerprint import sha256_json
@@ -30,21 +36,9 @@ from finetune.model_card import model_card
 from finetune.parent import Parent, adopted, check_base, read_parent
 from finetune.plan import describe_plan, log_estimate
 from finetune.report import write_report
-from finetune.run import SCHEMA_VERSION, STAGE, Run, create_run, same_runs, utc_now
+from finetune.run import Run, create_run, same_runs
 from finetune.task import Outcome, Task
 from finetune.template import choose_template, template_sha256
-
-ROLES = {
-    "adapter": "adapter",
-    "tokenizer": "tokenizer",
-    "chat_template.jinja": "chat_template",
-    "base_model": "base_model",
-    "train.jsonl": "train_examples",
-    "heldout.jsonl": "heldout_examples",
-    "data_report": "data_report",
-    "report": "report",
-    "MODEL_CARD.md": "model_card",
-}
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,8 +200,8 @@ def _execute(job: Job, run: Run, material: Material) -> Path:
         run.log(
             "data_prepared", **prepared.figures(), train_tokens_per_epoch=prepared.train.num_tokens
         )
-        _write_inputs(run, base, tokenizer, prepared)
-        _write_data_report(job, run, prepared)
+        write_inputs(run, base, tokenizer, prepared)
+        write_data_report(job, run, prepared)
     task = Task(
         fast_model=material.fast_model,
         model=_load_model(job, material),
@@ -239,8 +233,8 @@ def _load_model(job: Job, material: Material) -> Any:
 
 def _finish(job: Job, run: Run, base: BaseModel, prepared: Prepared, outcome: Outcome) -> None:
     """Write what describes the run; the manifest, last, makes it complete."""
-    _tidy_adapter(run.path / trainer.ADAPTER, base)
-    manifest = _manifest(job, run, base, prepared, outcome)
+    tidy_adapter(run.path / trainer.ADAPTER, base)
+    manifest = describe_run(job, run, base, prepared, outcome)
     write_report(run, manifest)
     (run.path / "MODEL_CARD.md").write_text(model_card(manifest), encoding="utf-8")
     manifest["outputs"] = run.outputs(ROLES)
@@ -248,72 +242,6 @@ def _finish(job: Job, run: Run, base: BaseModel, prepared: Prepared, outcome: Ou
     run.complete(manifest)
     checkpoints.remove_checkpoints(run.path)
     _summarise(manifest)
-
-
-def _write_inputs(run: Run, base: BaseModel, tokenizer: Any, prepared: Prepared) -> None:
-    """Write what is known before training: base copy, tokenizer, template, examples."""
-    base_model.materialise(base, run.path)
-    tokenizer.save_pretrained(run.path / "tokenizer")
-    if tokenizer.chat_template:
-        (run.path / "chat_template.jinja").write_text(tokenizer.chat_template, encoding="utf-8")
-    for name, side in (("train", prepared.train), ("heldout", prepared.heldout)):
-        with (run.path / f"{name}.jsonl").open("wb") as stream:
-            for example in side.examples:
-                stream.write(msgspec.json.encode(example) + b"\n")
-
-
-def _write_data_report(job: Job, run: Run, prepared: Prepared) -> None:
-    folder = run.path / "data_report"
-    folder.mkdir(exist_ok=True)
-    page = report_page(job.dataset, job.gate, prepared)
-    (folder / "report.md").write_text(page, encoding="utf-8")
-    figures = msgspec.json.encode(report_json(job.dataset, job.gate, prepared))
-    (folder / "report.json").write_bytes(msgspec.json.format(figures, indent=2))
-
-
-def _tidy_adapter(folder: Path, base: BaseModel) -> None:
-    """Name the base by its reference instead of a folder of this machine; drop PEFT's own card."""
-    path = folder / "adapter_config.json"
-    facts = msgspec.json.decode(path.read_bytes())
-    facts["base_model_name_or_path"] = base.source.ref
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(facts), indent=2))
-    (folder / "README.md").unlink(missing_ok=True)
-
-
-def _manifest(
-    job: Job, run: Run, base: BaseModel, prepared: Prepared, outcome: Outcome
-) -> dict[str, Any]:
-    figures = msgspec.to_builtins(outcome)
-    preference_figures = figures.pop("preference_figures")
-    metrics = {
-        **{name: value for name, value in figures.items() if value is not None},
-        **preference_figures,
-        "train_tokens_per_second": outcome.train_tokens_per_second,
-        **prepared.figures(),
-        "num_processes": processes.num_processes(),
-        "peak_memory_bytes": provenance.peak_memory_bytes(),
-        **libraries.gpu_figures(),
-    }
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "stage": STAGE,
-        "run_id": run.path.name,
-        "created_at": utc_now(),
-        "config_hash": job.config_hash,
-        "git": provenance.git_state(),
-        "config": to_plain(job.config),
-        "seed": job.config.train.seed,
-        "inputs": [
-            base.input_entry(),
-            *job.dataset.input_entries(),
-            *(job.parent.input_entries() if job.parent else ()),
-        ],
-        "outputs": [],
-        "base_model": base.manifest_entry(),
-        "versions": job.identity["versions"] | provenance.versions(provenance.OTHER_PACKAGES),
-        "hardware": provenance.hardware(libraries.gpu_name()),
-        "metrics": metrics,
-    }
 
 
 def _announced_root() -> Path:

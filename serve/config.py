@@ -178,6 +178,9 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     `stored_responses` and `stored_response_bytes` bound what the Responses dialect keeps in memory
     for `previous_response_id`, each API key's own; with 0 nothing is stored. An agent at work goes
     on from the last one only.
+
+    `slots`, `metrics` and `page` are what shows how the server is used, and by whom; each can be
+    switched off where others reach it.
     """
 
     normalise_nonces: bool = True
@@ -185,6 +188,9 @@ class ApiSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     debug_cache: bool = False
     stored_responses: int = 256
     stored_response_bytes: int = 64 * 2**20
+    slots: bool = True
+    metrics: bool = True
+    page: bool = True
 
 
 class FimSettings(Liberties, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,13 +8,14 @@ from litestar.params import JSONBody
 
 from serve.api import asked
 from serve.api.access import request_id
-from serve.api.chat_answer import respond
+from serve.api.chat_answer import Telling, respond
 from serve.api.chat_constraints import constrain_chat
-from serve.api.chat_schemas import ChatChunk, ChatCompletion, ChatRequest, InputTokens
+from serve.api.chat_schemas import ChatChunk, ChatCompletion, ChatRequest, InputTokens, Verbose
 from serve.api.chat_tools import calling, check_tools
 from serve.api.errors import InvalidRequestError
 from serve.api.generation import copies, submit
 from serve.api.prediction import Drafting, read_drafting
+from serve.api.progress import is_watched, watch
 from serve.api.sampling import to_params
 from serve.api.served import OFF_LOOP_CHARS, Served, off_loop, serving
 from serve.api.sse import EVENTS
@@ -43,7 +44,15 @@ async def chat_completions(
         stream_options=data.stream_options,
         calling=calling(served, data),
         thinking=thinking_of(served, token_ids, data.reasoning_format),
+        telling=_telling(served, data, token_ids),
     )
+
+
+def _telling(served: Served, data: ChatRequest, token_ids: list[int]) -> Telling:
+    if not data.verbose:
+        return Telling(watch=watch(data))
+    text = served.engine.detokenize(token_ids)
+    return Telling(watch=watch(data), verbose=Verbose(prompt=text, prompt_tokens=token_ids))
 
 
 @post(["/v1/chat/completions/input_tokens", "/chat/completions/input_tokens"], status_code=200)
@@ -100,6 +109,8 @@ async def begin(
         prediction_token_ids=drafting.prediction_token_ids,
         drafts=drafting.drafts,
         constraint=await constrain_chat(served, data, token_ids),
+        from_cache=data.cache_prompt is not False,
+        reports_progress=is_watched(data, stream=data.stream),
     )
     return submit(served, copies(first, n), data.lora)
 

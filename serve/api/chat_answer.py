@@ -10,8 +10,9 @@ from contextlib import aclosing
 from functools import partial
 from typing import Any
 
+import msgspec
 from litestar import Request, Response
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from serve.api import logprobs
 from serve.api.answer_reader import (
@@ -35,10 +36,12 @@ from serve.api.chat_schemas import (
     StreamOptions,
     ToolCallBody,
     ToolCallDelta,
+    Verbose,
 )
 from serve.api.chat_tools import Calling
 from serve.api.disconnect import unless_disconnected
 from serve.api.generation import Outcome, collect_all, merged
+from serve.api.progress import Watch
 from serve.api.served import Served
 from serve.api.sse import EventStream
 from serve.api.thinking import Thinking
@@ -46,6 +49,13 @@ from serve.api.usage import Usage, timings, usage
 from serve.chat.reasoning import Thought
 from serve.engine.engine import Generation
 from serve.engine.request import Event, Finished
+
+
+class Telling(msgspec.Struct, frozen=True, kw_only=True):
+    """What is told besides the answer."""
+
+    watch: Watch = Watch()
+    verbose: Verbose | UnsetType = UNSET
 
 
 async def respond(
@@ -57,19 +67,23 @@ async def respond(
     stream_options: StreamOptions | None,
     calling: Calling | None = None,
     thinking: Thinking | None = None,
+    telling: Telling = Telling(),  # noqa: B008  # immutable
 ) -> Response[ChatCompletion]:
     """Return the answer of generations of one prompt, as a stream if one was asked for."""
     readers = [AnswerReader(calling, thinking) for _ in generations]
     if stream:
         counted = stream_options is not None and bool(stream_options.include_usage)
-        chunks = _chunks(served, generations, readers, include_usage=counted)
+        chunks = _chunks(served, generations, readers, telling, include_usage=counted)
         return EventStream(chunks, generations)
     outcomes = await unless_disconnected(request, collect_all(generations))
-    return Response(_completion(served, outcomes, readers))
+    return Response(_completion(served, outcomes, readers, telling))
 
 
 def _completion(
-    served: Served, outcomes: Sequence[Outcome], readers: Sequence[AnswerReader]
+    served: Served,
+    outcomes: Sequence[Outcome],
+    readers: Sequence[AnswerReader],
+    telling: Telling,
 ) -> ChatCompletion:
     finished = [outcome.finished for outcome in outcomes]
     choices = [
@@ -84,6 +98,7 @@ def _completion(
         usage=_usage(served, finished, readers),
         timings=timings(finished[0]),
         system_fingerprint=served.fingerprint,
+        verbose=telling.verbose,
     )
 
 
@@ -113,6 +128,7 @@ async def _chunks(
     served: Served,
     generations: Sequence[Generation],
     readers: Sequence[AnswerReader],
+    telling: Telling,
     *,
     include_usage: bool,
 ) -> AsyncGenerator[ChatChunk | None, None]:
@@ -137,18 +153,24 @@ async def _chunks(
                 yield None
                 continue
             index, event = item
+            progress = telling.watch.of_prompt(event)
+            times = telling.watch.of_times(event)
+            if progress is not None:
+                silent = ChatChunkChoice(index=index, delta=Delta())
+                yield chunk(choices=[silent], prompt_progress=progress, timings=times)
             choices = _pieces(index, event, readers[index])
             for choice in choices:
-                yield chunk(choices=[choice])
+                yield chunk(choices=[choice], timings=times)
             if quiet.needs_ping(said=bool(choices)):
                 yield None
             if isinstance(event, Finished):
                 finished.append(event)
                 reason = readers[index].finish_reason(event)
                 ending = ChatChunkChoice(index=index, delta=Delta(), finish_reason=reason)
-                yield chunk(choices=[ending], timings=timings(event))
+                yield chunk(choices=[ending], timings=timings(event), verbose=telling.verbose)
     if include_usage:
-        yield chunk(choices=[], usage=_usage(served, finished, readers))
+        counted = _usage(served, finished, readers)
+        yield chunk(choices=[], usage=counted, timings=timings(finished[0]))
 
 
 def _usage(served: Served, finished: Sequence[Finished], readers: Sequence[AnswerReader]) -> Usage:

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from serve.api.adapters import LoraChoice
-from serve.api.prediction import Predicted
+from serve.api.progress import PromptProgress, Watched
 from serve.api.usage import TimingsBody, Usage
 
 
@@ -27,13 +27,14 @@ class StreamOptions(msgspec.Struct, kw_only=True):
     include_usage: bool | None = None
 
 
-class ChatRequest(Predicted, kw_only=True):
+class ChatRequest(Watched, kw_only=True):
     """A chat completions request. `model` is not checked: editors send names of their own.
 
     `reasoning_effort` "none" asks templates that know how to leave thoughts out.
     `reasoning_format` "none" leaves them in the content, as they stand.
     `continue_final_message`, vLLM's name: whether a last assistant turn is continued, which it is
     unless this is false; `add_generation_prompt` true then asks for the contrary.
+    `verbose`: the answer holds the prompt as it was read, as `__verbose`.
     """
 
     messages: list[ChatMessage]
@@ -57,6 +58,7 @@ class ChatRequest(Predicted, kw_only=True):
     add_generation_prompt: bool | None = None
     service_tier: str | None = None
     ignore_eos: bool | None = None
+    verbose: bool | None = None
     lora: list[LoraChoice] | None = None
 
 
@@ -129,6 +131,13 @@ class ChatChoice(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: ChatLogprobs | None = None
 
 
+class Verbose(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read: the prompt's text, marks spelled out, and its tokens."""
+
+    prompt: str
+    prompt_tokens: list[int]
+
+
 class ChatCompletion(msgspec.Struct, frozen=True, kw_only=True):
     """A whole answer."""
 
@@ -140,6 +149,7 @@ class ChatCompletion(msgspec.Struct, frozen=True, kw_only=True):
     timings: TimingsBody
     object: Literal["chat.completion"] = "chat.completion"
     system_fingerprint: str | None = None
+    verbose: Verbose | UnsetType = msgspec.field(default=UNSET, name="__verbose")
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,5 +179,7 @@ class ChatChunk(msgspec.Struct, frozen=True, kw_only=True):
     choices: list[ChatChunkChoice]
     usage: Usage | UnsetType = UNSET
     timings: TimingsBody | UnsetType = UNSET
+    prompt_progress: PromptProgress | UnsetType = UNSET
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
     system_fingerprint: str | None = None
+    verbose: Verbose | UnsetType = msgspec.field(default=UNSET, name="__verbose")

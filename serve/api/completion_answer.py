@@ -14,6 +14,7 @@ import msgspec
 from serve.api import logprobs
 from serve.api.completion_schemas import Completion, CompletionChoice, CompletionLogprobs
 from serve.api.generation import Outcome, merged
+from serve.api.progress import Watch
 from serve.api.served import Served
 from serve.api.usage import timings, usage
 from serve.engine.engine import Generation
@@ -41,6 +42,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     width: int
     n: int
     echoes: list[Echo]
+    watch: Watch = Watch()
 
 
 def completion(
@@ -116,7 +118,11 @@ async def chunks(
                 yield None
                 continue
             index, event = item
-            if isinstance(event, Finished):
+            progress, times = job.watch.of_prompt(event), job.watch.of_times(event)
+            if progress is not None:
+                silent = CompletionChoice(index=index, text="")
+                yield chunk(choices=[silent], prompt_progress=progress, timings=times)
+            elif isinstance(event, Finished):
                 finished[index] = event
                 end = CompletionChoice(index=index, text="", finish_reason=event.reason.value)
                 yield chunk(choices=[end], timings=timings(event))
@@ -127,10 +133,11 @@ async def chunks(
                 )
                 offsets[index] += len(event.text)
                 piece = CompletionChoice(index=index, text=event.text, logprobs=marks)
-                yield chunk(choices=[piece])
+                yield chunk(choices=[piece], timings=times)
     if include_usage:
         ended = [finished[index] for index in sorted(finished)]
-        yield chunk(choices=[], usage=usage(ended, num_choices=job.width))
+        counted = usage(ended, num_choices=job.width)
+        yield chunk(choices=[], usage=counted, timings=timings(ended[0]))
 
 
 def _new_id() -> str:

@@ -7,11 +7,11 @@ from msgspec import UNSET, UnsetType
 
 from serve.api.adapters import LoraChoice
 from serve.api.chat_schemas import StreamOptions
-from serve.api.prediction import Predicted
+from serve.api.progress import PromptProgress, Watched
 from serve.api.usage import TimingsBody, Usage
 
 
-class CompletionRequest(Predicted, kw_only=True):
+class CompletionRequest(Watched, kw_only=True):
     """A completions request. `prompt` is text, token ids, or a list of either."""
 
     prompt: str | list[str | int | list[int]]
@@ -61,5 +61,6 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     choices: list[CompletionChoice]
     usage: Usage | UnsetType = UNSET
     timings: TimingsBody | UnsetType = UNSET
+    prompt_progress: PromptProgress | UnsetType = UNSET
     object: Literal["text_completion"] = "text_completion"
     system_fingerprint: str | None = None

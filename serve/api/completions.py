@@ -17,6 +17,7 @@ from serve.api.disconnect import unless_disconnected
 from serve.api.errors import InvalidRequestError
 from serve.api.generation import collect_all, copies, submit
 from serve.api.prediction import read_drafting
+from serve.api.progress import is_watched, watch
 from serve.api.prompts import Prompt, read_prompts
 from serve.api.sampling import to_params
 from serve.api.served import Served, off_loop, serving
@@ -70,13 +71,15 @@ async def start(served: Served, data: CompletionRequest, name: str) -> Job:
         drafts=drafting.drafts,
         constraint=await constrain(served, data),
         prompt_logprobs=_scored(data),
+        from_cache=data.cache_prompt is not False,
+        reports_progress=is_watched(data, stream=data.stream),
     )
     requests = [_request(served, data, first, prompt) for prompt in prompts]
     generations = submit(
         served, [each for one in requests for each in copies(one, width)], data.lora
     )
     echoes = [_echo(served, data, prompt) for prompt in prompts for _ in range(width)]
-    return Job(generations=generations, width=width, n=n, echoes=echoes)
+    return Job(generations=generations, width=width, n=n, echoes=echoes, watch=watch(data))
 
 
 def _request(

@@ -63,6 +63,8 @@ class BoundedAnswer:
                 if self._is_cut
                 else event
             )
+        if event.is_silent:
+            return event
         if self._started_at is None:
             self._started_at = self._clock()
         already = len(self._text)

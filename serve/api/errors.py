@@ -6,6 +6,7 @@ ApiError                    a status, a code and perhaps a parameter name
 ├── ResponseNotFoundError   404, no such response is stored
 ├── AccessError             401, no valid API key
 ├── ForeignPageError        403, sent by a browser on behalf of another site
+├── SwitchedOffError        501, the configuration keeps this route closed
 ├── GenerationFailedError   500, the engine gave up on this request
 └── ClientGoneError         499, nobody is left to read an answer
 
@@ -81,6 +82,16 @@ class ForeignPageError(ApiError):
     code = "foreign_page"
 
 
+class SwitchedOffError(ApiError):
+    """The configuration says that this is not shown."""
+
+    status = 501
+    code = "switched_off"
+
+    def __init__(self, setting: str) -> None:
+        super().__init__(f"this server does not show this; start it with --set {setting}=true")
+
+
 class GenerationFailedError(ApiError):
     """The engine reported an error or was stopped before the answer was complete."""
 
@@ -136,7 +147,7 @@ def describe(error: Exception) -> Failure:
 def handle(request: Request[Any, Any, Any], error: Exception) -> Response[ErrorEnvelope]:
     """Litestar's exception handler for everything."""
     failure = describe(error)
-    if failure.status >= 500:
+    if failure.status >= 500 and not isinstance(error, SwitchedOffError):
         request.app.state.log_error(request, error)
     return Response(
         ErrorEnvelope(error=failure.body),

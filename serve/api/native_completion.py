@@ -16,6 +16,7 @@ from serve.api.constraints import constrain
 from serve.api.cutoff import BoundedAnswer, Cutoff
 from serve.api.disconnect import unless_disconnected
 from serve.api.generation import Outcome, collect_all, copies, merged, submit
+from serve.api.native_probabilities import probabilities
 from serve.api.native_prompts import read_native_prompts
 from serve.api.native_schemas import (
     AnswerSettings,
@@ -24,18 +25,19 @@ from serve.api.native_schemas import (
     NativeCompletionRequest,
     NativePiece,
     NativeRequest,
-    Probability,
+    TokenBias,
 )
 from serve.api.prediction import read_drafting
+from serve.api.progress import is_watched, watch
 from serve.api.prompts import instructed, instructs
 from serve.api.response_fields import pick
-from serve.api.sampling import only, to_params
+from serve.api.sampling import NEVER, only, to_params
 from serve.api.served import Served, off_loop, serving
 from serve.api.sse import EVENTS, EventStream
 from serve.api.usage import timings
 from serve.chat.anchors import Gap
 from serve.chat.fim import FimPrompt
-from serve.engine.request import Finished, FinishReason, GenerationRequest, TokenLogprob, TopLogprob
+from serve.engine.request import Finished, FinishReason, GenerationRequest
 
 NativeAnswer = NativeCompletion | list[NativeCompletion] | dict[str, Any]
 """A list where several answers were asked for, an object of single fields where these were."""
@@ -109,7 +111,10 @@ async def _requests(
     limits = served.settings.limits
     n = asked.choices(data.n_cmpl, limits)
     limit = asked.max_tokens(data.n_predict)
-    sampling = to_params(data, served, logprobs=data.n_probs or None)
+    sampling = msgspec.structs.replace(
+        to_params(data, served, logprobs=data.n_probs or None),
+        post_sampling=bool(data.post_sampling_probs),
+    )
     drafting = await read_drafting(served, data)
     constraint = await constrain(served, data)
     stops = asked.stop_strings(data.stop, limits)
@@ -127,6 +132,8 @@ async def _requests(
             prediction_token_ids=drafting.prediction_token_ids,
             drafts=drafting.drafts,
             constraint=constraint,
+            from_cache=data.cache_prompt is not False,
+            reports_progress=is_watched(data, stream=data.stream),
         )
         found += copies(first, n)
     return found
@@ -168,6 +175,7 @@ def _completion(asking: Asking, index: int, outcome: Outcome) -> NativeCompletio
     served, data, finished = asking.served, asking.data, outcome.finished
     request = asking.requests[index]
     prompt = asking.prompts[index * len(asking.prompts) // len(asking.requests)]
+    drawn = request.sampling.post_sampling
     wants_prompt = "prompt" in (data.response_fields or ())
     return NativeCompletion(
         index=index,
@@ -182,22 +190,37 @@ def _completion(asking: Asking, index: int, outcome: Outcome) -> NativeCompletio
         stop_type=_stop_type(finished),
         stopping_word=finished.stop_text or "",
         timings=timings(finished),
-        generation_settings=_settings(request, stream=bool(data.stream)),
+        generation_settings=_settings(served, request, stream=bool(data.stream)),
         prompt=served.engine.detokenize(request.prompt_token_ids) if wants_prompt else UNSET,
-        completion_probabilities=_probabilities(outcome.logprobs),
+        completion_probabilities=probabilities(outcome.logprobs, drawn=drawn),
     )
 
 
-def _settings(request: GenerationRequest, *, stream: bool) -> AnswerSettings:
+def _settings(served: Served, request: GenerationRequest, *, stream: bool) -> AnswerSettings:
     n_predict = -1 if request.max_tokens is None else request.max_tokens
     chosen = msgspec.structs.asdict(request.sampling)
-    chosen["logit_bias"] = {}  # never, as a number, is none that JSON has
-    return AnswerSettings(**chosen, n_predict=n_predict, stop=request.stop, stream=stream)
+    biases = dict(chosen.pop("logit_bias"))
+    if request.ignore_eos:
+        biases |= dict.fromkeys(sorted(served.engine.model_info.eog_token_ids), NEVER)
+    return AnswerSettings(
+        n_probs=chosen.pop("logprobs") or 0,
+        post_sampling_probs=chosen.pop("post_sampling"),
+        **chosen,
+        logit_bias=[
+            TokenBias(token=token_id, bias=None if bias == NEVER else bias)
+            for token_id, bias in biases.items()
+        ],
+        n_predict=n_predict,
+        ignore_eos=request.ignore_eos,
+        stop=request.stop,
+        stream=stream,
+    )
 
 
 async def _chunks(
     asking: Asking, answers: Sequence[BoundedAnswer]
 ) -> AsyncGenerator[NativePiece | NativeCompletion | None, None]:
+    watching, drawn = watch(asking.data), bool(asking.data.post_sampling_probs)
     events = merged(answers, ping_seconds=asking.served.settings.server.ping_seconds)
     async with aclosing(events):
         async for item in events:
@@ -205,7 +228,12 @@ async def _chunks(
                 yield None
                 continue
             index, event = item
-            if isinstance(event, Finished):
+            progress, times = watching.of_prompt(event), watching.of_times(event)
+            if progress is not None:
+                yield NativePiece(
+                    index=index, content="", tokens=[], prompt_progress=progress, timings=times
+                )
+            elif isinstance(event, Finished):
                 rest = Outcome(text="", token_ids=[], logprobs=[], finished=event)
                 yield _completion(asking, index, rest)
             elif event.text or event.logprobs:
@@ -213,7 +241,8 @@ async def _chunks(
                     index=index,
                     content=event.text,
                     tokens=list(event.token_ids),
-                    completion_probabilities=_probabilities(event.logprobs),
+                    completion_probabilities=probabilities(event.logprobs, drawn=drawn),
+                    timings=times,
                 )
 
 
@@ -221,19 +250,3 @@ def _stop_type(finished: Finished) -> str:
     if finished.reason is FinishReason.LENGTH:
         return "limit"
     return "word" if finished.stop_text else "eos"
-
-
-def _probabilities(logprobs: Sequence[TokenLogprob]) -> list[Probability] | msgspec.UnsetType:
-    if not logprobs:
-        return msgspec.UNSET
-    return [
-        _probability(each, top_logprobs=[_probability(top) for top in each.top])
-        for each in logprobs
-    ]
-
-
-def _probability(each: TokenLogprob | TopLogprob, **more: list[Probability]) -> Probability:
-    text = each.text.decode("utf-8", errors="replace")
-    return Probability(
-        id=each.token_id, token=text, bytes=list(each.text), logprob=each.logprob, **more
-    )

@@ -4,17 +4,17 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from serve.api.adapters import LoraChoice
-from serve.api.prediction import Predicted
+from serve.api.progress import PromptProgress, Watched
 from serve.api.usage import TimingsBody
 from serve.chat.fim import ExtraFile
-from serve.engine.request import SamplingParams
 
 
-class NativeRequest(Predicted, kw_only=True):
+class NativeRequest(Watched, kw_only=True):
     """What /completion and /infill share.
 
-    `id_slot`, `cache_prompt` and `t_max_prompt_ms` are taken and change nothing: the engine seats
-    a request where most of its prompt is cached already, and reads the rest in any case.
+    `id_slot` is taken and changes nothing: the engine seats a request where most of its prompt is
+    cached already. `t_max_prompt_ms` is a wish of /infill. `post_sampling_probs`: probabilities are
+    those that a token was drawn by, after all filters.
     """
 
     model: str | None = None
@@ -29,7 +29,7 @@ class NativeRequest(Predicted, kw_only=True):
     samplers: list[str] | None = None
     response_fields: list[str] | None = None
     return_tokens: bool | None = None
-    cache_prompt: bool | None = None
+    post_sampling_probs: bool | None = None
     id_slot: int | None = None
     ignore_eos: bool | None = None
     lora: list[LoraChoice] | None = None
@@ -72,13 +72,18 @@ class InfillRequest(NativeRequest, kw_only=True):
 
 
 class Probability(msgspec.Struct, frozen=True, kw_only=True):
-    """A token with its natural log probability, and the alternatives where it was chosen."""
+    """A token with its natural log probability, and the alternatives where it was chosen.
+
+    With `post_sampling_probs` the same as plain probabilities, `prob` and `top_probs`.
+    """
 
     id: int
     token: str
     bytes: list[int]
-    logprob: float
+    logprob: float | UnsetType = UNSET
     top_logprobs: list["Probability"] | UnsetType = UNSET
+    prob: float | UnsetType = UNSET
+    top_probs: list["Probability"] | UnsetType = UNSET
 
 
 class NativePiece(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,12 +95,35 @@ class NativePiece(msgspec.Struct, frozen=True, kw_only=True):
     stop: bool = False
     id_slot: int = -1
     completion_probabilities: list[Probability] | UnsetType = UNSET
+    timings: TimingsBody | UnsetType = UNSET
+    prompt_progress: PromptProgress | UnsetType = UNSET
 
 
-class AnswerSettings(SamplingParams, frozen=True, kw_only=True):
+class TokenBias(msgspec.Struct, frozen=True, kw_only=True):
+    """A bias on one token; null is never."""
+
+    token: int
+    bias: float | None
+
+
+class AnswerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How an answer was made: sampling, limit and stops; `n_predict` -1 is no limit."""
 
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    typical_p: float
+    frequency_penalty: float
+    presence_penalty: float
+    repeat_penalty: float
+    repeat_last_n: int
+    seed: int | None
+    logit_bias: list[TokenBias]
     n_predict: int
+    n_probs: int
+    post_sampling_probs: bool
+    ignore_eos: bool
     stop: tuple[str, ...]
     stream: bool
 

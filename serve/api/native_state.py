@@ -6,6 +6,7 @@ import msgspec
 from litestar import MediaType, Request, Response, get
 from litestar.params import FromQuery
 
+from serve.api.errors import SwitchedOffError
 from serve.api.metrics import render
 from serve.api.models import Provenance, provenance
 from serve.api.served import in_memory, serving
@@ -102,6 +103,8 @@ async def slots(
     request: Request[Any, Any, Any], model: FromQuery[str | None] = None
 ) -> list[SlotState]:
     """Describe every seat of a loaded model; no prompt text is shown."""
+    if not request.app.state.shown.slots:
+        raise SwitchedOffError("api.slots")
     served = in_memory(request, model)
     if served is None:
         return []
@@ -126,6 +129,8 @@ async def metrics(
     request: Request[Any, Any, Any], model: FromQuery[str | None] = None
 ) -> Response[str]:
     """Render a loaded model's counters for Prometheus; without one there are none."""
+    if not request.app.state.shown.metrics:
+        raise SwitchedOffError("api.metrics")
     served = in_memory(request, model)
     known = None if served is None else (served.engine.stats(), served.engine.model_info.tuning)
     began = str(request.app.state.started_at)

@@ -43,6 +43,7 @@ _STATUSES = {
     413: "The body is too long.",
     429: "Too many requests wait; Retry-After says when to try again.",
     500: "The engine failed on this request.",
+    501: "The configuration keeps this route closed.",
     503: "The server cannot answer now; Retry-After says when to try again.",
 }
 

@@ -16,11 +16,14 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 
 from serve.api import logprobs
 from serve.api.answer_reader import Quiet
 from serve.api.errors import ClientGoneError, describe
 from serve.api.generation import merged
+from serve.api.progress import watch
 from serve.api.responses_output import Output
 from serve.api.responses_schemas import (
     IncompleteDetails,
@@ -35,6 +38,7 @@ from serve.api.responses_schemas import (
     TextOptions,
 )
 from serve.api.sse import PING
+from serve.api.usage import timings
 from serve.engine.request import Finished, FinishReason
 
 if TYPE_CHECKING:
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
     from serve.api.chat_schemas import LogprobEntry
     from serve.api.generation import Outcome
     from serve.api.served import Served
+    from serve.api.usage import TimingsBody
     from serve.engine.engine import Generation
     from serve.engine.request import TokenLogprob
 
@@ -87,7 +92,14 @@ class Writing:
         self.body = body
         self._served = served
         self._reader = reader
+        self._watch = watch(data)
+        self._times: TimingsBody | UnsetType = UNSET
         self._output = Output(hides_thoughts=_HIDDEN_THOUGHTS in (data.include or []))
+
+    @property
+    def times(self) -> TimingsBody | UnsetType:
+        """Return what an answer took that has come to its end."""
+        return self._times
 
     def whole(self, outcome: Outcome) -> ResponseBody:
         """Return the response of a whole answer."""
@@ -108,11 +120,15 @@ class Writing:
                     yield None
                     continue
                 event = item[1]
+                progress, times = self._watch.of_prompt(event), self._watch.of_times(event)
+                if progress is not None:
+                    told = _lifecycle("in_progress", self.body)
+                    yield replace(told, prompt_progress=progress, timings=times)
                 pieces = self._reader.read(event)
                 for each in self._told(
                     pieces, () if isinstance(event, Finished) else event.logprobs
                 ):
-                    yield each
+                    yield each if times is UNSET else replace(each, timings=times)
                 if quiet.needs_ping(said=bool(pieces)):
                     yield None
                 if isinstance(event, Finished):
@@ -140,6 +156,7 @@ class Writing:
 
     def _ended(self, finished: Finished) -> ResponseBody:
         status = _status(finished)
+        self._times = timings(finished)
         for _ in self._output.close(status):
             pass
         is_cut = status == "incomplete"
@@ -173,7 +190,7 @@ async def frames(
         end(error)
     status = writing.body.status
     name = status if status in {"completed", "incomplete"} else "failed"
-    yield _frame(_lifecycle(name, writing.body), next(numbers))
+    yield _frame(replace(_lifecycle(name, writing.body), timings=writing.times), next(numbers))
 
 
 async def refused(error: Exception) -> Events:

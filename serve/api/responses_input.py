@@ -63,6 +63,10 @@ def to_chat(data: ResponseRequest, items: Sequence[Item]) -> ChatRequest:
         service_tier=data.service_tier,
         logprobs=LOGPROBS in (data.include or []),
         top_logprobs=data.top_logprobs,
+        stream=data.stream,
+        return_progress=data.return_progress,
+        timings_per_token=data.timings_per_token,
+        cache_prompt=data.cache_prompt,
     )
 
 

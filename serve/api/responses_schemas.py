@@ -6,7 +6,9 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from serve.api.chat_schemas import LogprobEntry
+from serve.api.progress import PromptProgress
 from serve.api.sampling import Sampling
+from serve.api.usage import TimingsBody
 
 Item = dict[str, Any]
 
@@ -53,6 +55,9 @@ class ResponseRequest(Sampling, kw_only=True):
     user: str | None = None
     prompt_cache_key: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    return_progress: bool | None = None
+    timings_per_token: bool | None = None
+    cache_prompt: bool | None = None
 
 
 class OutputText(msgspec.Struct, frozen=True, kw_only=True, tag="output_text", tag_field="type"):
@@ -190,6 +195,8 @@ class ResponseEvent(msgspec.Struct, frozen=True, kw_only=True):
     logprobs: list[LogprobEntry] | UnsetType = UNSET
     name: str | UnsetType = UNSET
     arguments: str | UnsetType = UNSET
+    timings: TimingsBody | UnsetType = UNSET
+    prompt_progress: PromptProgress | UnsetType = UNSET
 
 
 class ItemList(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from serve.engine.request import Finished
+    from serve.engine.request import Finished, Progress
 
 
 class PromptTokensDetails(msgspec.Struct, frozen=True):
@@ -82,9 +82,9 @@ def usage(
     )
 
 
-def timings(finished: Finished) -> TimingsBody:
-    """Return one sequence's times."""
-    num_read = finished.num_prompt_tokens - finished.num_cached_tokens
+def timings(finished: Finished | Progress) -> TimingsBody:
+    """Return one sequence's times, at its end or as they stand."""
+    num_read = finished.num_read_tokens
     num_steps = max(finished.num_completion_tokens - 1, 0)
     prompt, predicted = finished.timings.prompt_seconds, finished.timings.predicted_seconds
     return TimingsBody(

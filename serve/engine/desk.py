@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from serve.engine.generation import Outbox
-from serve.engine.request import FinishReason
+from serve.engine.request import FinishReason, TextDelta
 from serve.engine.sequence import Status
 
 if TYPE_CHECKING:
@@ -58,6 +58,13 @@ class Desk:
         delta = lane.take_delta()
         if delta is not None:
             self._outbox.post(lane.generation, delta)
+
+    def report(self, sequence: Sequence) -> None:
+        """Hand over how far its prompt is read, to who asked; one read again has told already."""
+        lane = self.lanes.get(sequence)
+        wanted = sequence.request.reports_progress and not sequence.num_output_tokens
+        if lane is not None and wanted:
+            self._outbox.post(lane.generation, TextDelta("", (), progress=lane.progress()))
 
     def flush(self) -> None:
         """Wake the readers of what was handed over."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from serve.engine.detokenizer import TextStream
-from serve.engine.logprobs import token_logprob
+from serve.engine.logprobs import drawn_logprob, token_logprob
 from serve.engine.request import (
     Finished,
     FinishReason,
+    Progress,
     TextDelta,
     Timings,
     TokenLogprob,
@@ -153,10 +154,15 @@ class Lane:
         return None
 
     def _note_logprob(self, logits: npt.NDArray[np.float32], token_id: int) -> None:
-        num_top = self.sequence.request.sampling.logprobs
-        if num_top is not None:
-            name = self._vocabulary.token_bytes
-            self._logprobs.append(token_logprob(logits, token_id, num_top, name))
+        sampling, name = self.sequence.request.sampling, self._vocabulary.token_bytes
+        if sampling.logprobs is None:
+            return
+        if sampling.post_sampling:
+            assert self._sampler is not None  # it has just drawn the token
+            chances = self._sampler.chances()
+            self._logprobs.append(drawn_logprob(chances, token_id, sampling.logprobs, name))
+        else:
+            self._logprobs.append(token_logprob(logits, token_id, sampling.logprobs, name))
 
     def score(self, position: int, logits: Logits) -> None:
         """Note the logprob of the prompt's token at `position`, which these logits foresaw."""
@@ -180,10 +186,32 @@ class Lane:
             tuple(self._token_ids),
             tuple(self._logprobs),
             tuple(self._prompt_logprobs),
+            self.progress() if self.sequence.request.reports_progress else None,
         )
         self._text, self._token_ids, self._logprobs = "", [], []
         self._prompt_logprobs = []
         return delta
+
+    def progress(self) -> Progress:
+        """Describe how far a seated sequence has come."""
+        sequence = self.sequence
+        began = sequence.seated_at if sequence.seated_at is not None else sequence.queued_at
+        read = min(sequence.num_computed, sequence.num_prompt_tokens)
+        first, last = sequence.first_token_at, sequence.last_token_at
+        seconds = Timings(
+            queue_seconds=began - sequence.queued_at,
+            prompt_seconds=max((first or sequence.served_at) - began, 0.0),
+            predicted_seconds=(last or 0.0) - (first or 0.0),
+        )
+        return Progress(
+            num_prompt_tokens=sequence.num_prompt_tokens,
+            num_cached_tokens=sequence.num_cached_tokens,
+            num_read_tokens=max(read - sequence.num_cached_tokens, 0),
+            num_completion_tokens=sequence.num_output_tokens,
+            timings=seconds,
+            num_draft_tokens=sequence.num_draft_tokens,
+            num_accepted_tokens=sequence.num_accepted_tokens,
+        )
 
     def finished(self, error: str | None) -> Finished:
         """Describe the end of a finished sequence."""

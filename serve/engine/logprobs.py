@@ -1,10 +1,12 @@
-"""Log-probabilities of the unmodified distribution.
+"""Log-probabilities of the unmodified distribution, or of what a token was drawn from.
 
-Numpy only: natural logarithms over the whole vocabulary, before any bias, penalty or temperature.
+Numpy only: natural logarithms. The first are over the whole vocabulary, before any bias, penalty or
+temperature.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +15,7 @@ import numpy.typing as npt
 from serve.engine.request import TokenLogprob, TopLogprob
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 def token_logprob(
@@ -29,6 +31,18 @@ def token_logprob(
         for i in _largest(logits, num_top)
     )
     chosen = float(logits[token_id]) - log_total
+    return TokenLogprob(token_id, token_bytes(token_id), chosen, top)
+
+
+def drawn_logprob(
+    chances: Sequence[tuple[int, float]],
+    token_id: int,
+    num_top: int,
+    token_bytes: Callable[[int], bytes],
+) -> TokenLogprob:
+    """Describe a token by what it was drawn from: ids and probabilities, best first."""
+    top = tuple(TopLogprob(i, token_bytes(i), math.log(p)) for i, p in chances[:num_top])
+    chosen = math.log(dict(chances)[token_id])
     return TokenLogprob(token_id, token_bytes(token_id), chosen, top)
 
 

@@ -37,8 +37,9 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """How the next token is chosen. `temperature` 0 is greedy.
 
     `seed` None draws one. `logprobs` is how many alternatives are reported per token, None for
-    no logprobs at all. Penalties follow the OpenAI definitions; `repeat_penalty` and
-    `repeat_last_n` are llama.cpp's.
+    no logprobs at all; they are the model's own, or with `post_sampling` those that the token was
+    drawn by, after biases, penalties, filters and temperature. Penalties follow the OpenAI
+    definitions; `repeat_penalty` and `repeat_last_n` are llama.cpp's.
     """
 
     temperature: float = 0.8
@@ -53,6 +54,7 @@ class SamplingParams(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     seed: int | None = None
     logit_bias: Mapping[int, float] = {}
     logprobs: int | None = None
+    post_sampling: bool = False
 
 
 class Constraint(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +87,9 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     no logprobs of it. Such a prompt is read whole, whatever is known of it, since cells that exist
     have no logits any more; and its own cells are not kept, so that scoring many texts does not
     push out what others come back to.
+    `from_cache` False reads all of a prompt, too, but keeps its cells.
+    `reports_progress` asks for deltas without text while the prompt is read, and for `progress` in
+    those with text.
     """
 
     prompt_token_ids: Sequence[int]
@@ -101,10 +106,12 @@ class GenerationRequest(msgspec.Struct, frozen=True, kw_only=True):
     prediction_token_ids: Sequence[int] = ()
     drafts: bool = True
     prompt_logprobs: int | None = None
+    from_cache: bool = True
+    reports_progress: bool = False
 
 
 class TopLogprob(msgspec.Struct, frozen=True):
-    """One alternative at a position. `logprob` is natural, of the unmodified distribution."""
+    """One alternative at a position. `logprob` is natural; see `SamplingParams` for whose."""
 
     token_id: int
     text: bytes
@@ -120,6 +127,26 @@ class TokenLogprob(msgspec.Struct, frozen=True):
     top: tuple[TopLogprob, ...]
 
 
+class Timings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the time of one sequence went."""
+
+    queue_seconds: float
+    prompt_seconds: float
+    predicted_seconds: float
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a sequence has come. `num_read_tokens` leaves out those that came from the cache."""
+
+    num_prompt_tokens: int
+    num_cached_tokens: int
+    num_read_tokens: int
+    num_completion_tokens: int
+    timings: Timings
+    num_draft_tokens: int = 0
+    num_accepted_tokens: int = 0
+
+
 class TextDelta(msgspec.Struct, frozen=True):
     """New text, valid UTF-8, never holding a part of a stop string. `text` may be empty.
 
@@ -131,14 +158,12 @@ class TextDelta(msgspec.Struct, frozen=True):
     token_ids: tuple[int, ...]
     logprobs: tuple[TokenLogprob, ...] = ()
     prompt_logprobs: tuple[TokenLogprob, ...] = ()
+    progress: Progress | None = None
 
-
-class Timings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the time of one sequence went."""
-
-    queue_seconds: float
-    prompt_seconds: float
-    predicted_seconds: float
+    @property
+    def is_silent(self) -> bool:
+        """Say whether it tells of the prompt alone."""
+        return self.progress is not None and not (self.text or self.token_ids)
 
 
 class Finished(msgspec.Struct, frozen=True, kw_only=True):
@@ -161,6 +186,11 @@ class Finished(msgspec.Struct, frozen=True, kw_only=True):
     num_accepted_tokens: int = 0
     stop_text: str | None = None
     error: str | None = None
+
+    @property
+    def num_read_tokens(self) -> int:
+        """Count the tokens of the prompt that were read."""
+        return self.num_prompt_tokens - self.num_cached_tokens
 
 
 Event = TextDelta | Finished

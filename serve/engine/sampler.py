@@ -64,8 +64,10 @@ class Sampler:
         self._bias = Bias(bias) if bias else None
         self._penalties = Penalties(params, prompt_token_ids) if Penalties.wanted(params) else None
         self._chain = None if params.temperature == 0 else Chain(params)
-        self._looks_first = params.temperature == 0 or not _cuts_tails(params)
+        looks_first = params.temperature == 0 or not _cuts_tails(params)
+        self._looks_first = looks_first and not params.post_sampling
         self._constraint = constraint
+        self._last = -1
 
     def sample(self, logits: Logits) -> int:
         """Choose from `(n_vocab,) float32` logits, which stay as they are."""
@@ -76,7 +78,15 @@ class Sampler:
         else:
             token_id = self._draw_allowed(constraint, adjusted, logits)
         self.accept(token_id)
+        self._last = token_id
         return token_id
+
+    def chances(self) -> list[tuple[int, float]]:
+        """Return the tokens that the last one was drawn from with their probabilities, best first.
+
+        What was filtered out is not among them; a greedy choice was the only one.
+        """
+        return [(self._last, 1.0)] if self._chain is None else self._chain.chances()
 
     def accept(self, token_id: int) -> None:
         """Count a token that came without being sampled."""
@@ -122,6 +132,7 @@ class Chain:
         self._chain: Any = self._lib.llama_sampler_chain_init(chain_params)
         self._top_k = params.top_k
         self._ranges = _candidate_ranges(params)
+        self._offered: npt.NDArray[np.void] | None = None
         for step in _steps(params):
             self._lib.llama_sampler_chain_add(self._chain, step)
 
@@ -137,8 +148,17 @@ class Chain:
         )
         self._lib.llama_sampler_apply(self._chain, ctypes.byref(array))
         token_id = int(array.data[array.selected].id)
+        self._offered = candidates[: int(array.size)]
         self._lib.llama_sampler_accept(self._chain, token_id)
         return token_id
+
+    def chances(self) -> list[tuple[int, float]]:
+        """Return what the filters left for the last draw, with probabilities, best first."""
+        assert self._offered is not None  # asked for after a draw only
+        left = self._offered[self._offered["p"] > 0]
+        total = float(left["p"].sum(dtype=np.float64))
+        order = np.argsort(-left["p"], kind="stable")
+        return [(int(each["id"]), float(each["p"]) / total) for each in left[order]]
 
     def _candidate_ids(self, logits: Logits) -> npt.NDArray[np.int64]:
         """Return the tokens worth offering: a range that holds `top_k` of them holds the best."""

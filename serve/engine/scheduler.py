@@ -120,9 +120,9 @@ class Scheduler:
         """Say whether one that goes first is reading the same beginning, which can be shared then.
 
         The class counts as it was submitted: with age, one that waits would overtake its leader.
-        Who is scored shares nothing: it reads all of its prompt, and leaves nothing.
+        Who reads all of its prompt shares nothing, and who is scored leaves nothing.
         """
-        if sequence.is_scored or not self.slots.can_trim:
+        if sequence.reads_all or not self.slots.can_trim:
             return False
         return any(
             each.status is Status.PREFILL
@@ -147,7 +147,7 @@ class Scheduler:
 
     def _match(self, sequence: Sequence) -> Match | None:
         """Find its beginning outside the cells; the running ones leave room for so many."""
-        if self.cache is None or sequence.is_scored:
+        if self.cache is None or sequence.reads_all:
             return None
         room = self.limits.n_cells - sum(s.num_computed for s in self.running)
         return self.cache.match(sequence.token_ids, sequence.request.cache_scope, room)

@@ -97,6 +97,11 @@ class Sequence:
         return self.request.prompt_logprobs is not None
 
     @property
+    def reads_all(self) -> bool:
+        """Say whether its prompt is read whole, whatever is known of it."""
+        return self.is_scored or not self.request.from_cache
+
+    @property
     def is_scoring(self) -> bool:
         """Say whether some of them are not known yet."""
         return self.is_scored and self.num_scored < self.num_prompt_tokens

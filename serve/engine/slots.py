@@ -141,7 +141,7 @@ class SlotTable:
 
     def _num_shared(self, slot: Slot, sequence: Sequence) -> int:
         """Count the reusable cells; the last token is always read again, for its logits."""
-        if slot.scope != sequence.request.cache_scope or sequence.is_scored:
+        if slot.scope != sequence.request.cache_scope or sequence.reads_all:
             return 0
         held = slot.token_ids()
         count = min(common_prefix_length(held, sequence.token_ids), len(sequence.token_ids) - 1)

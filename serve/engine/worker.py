@@ -124,6 +124,7 @@ class Worker:
         plan = self.scheduler.plan(self._clock())
         for seating in plan.seatings:
             self._seat(seating)
+            self._desk.report(seating.sequence)
         self._compute(self._with_drafts(plan))
         self._desk.flush()
         self._compute_chunk(plan)
@@ -218,6 +219,7 @@ class Worker:
         now = self._clock()
         for span in spans:
             self.scheduler.mark_computed(span, now)
+            self._desk.report(span.sequence)
         for row, sequence, position in batch.scored:
             self._desk.lanes[sequence].score(position, self._model.logits(row))
         for row, span in batch.outputs:

@@ -22,6 +22,7 @@ from serve.engine.request import (
     Finished,
     FinishReason,
     GenerationRequest,
+    Progress,
     TextDelta,
     Timings,
     TokenLogprob,
@@ -49,6 +50,7 @@ class Script:
     stop_text: str | None = None
     error: str | None = None
     hang: bool = False
+    read: tuple[int, ...] = ()  # how many tokens of the prompt, told before the first piece
     is_numbered: bool = False  # each answer ends with its number, the higher the more probable
     refuse: EngineError | None = None
     unfollowable: str | None = None
@@ -62,6 +64,7 @@ class FakeGeneration:
         number = [str(len(engine.requests) - 1)] * script.is_numbered
         self.pieces = [*script.pieces, *number]
         self.num_pieces = len(self.pieces)
+        self.told = list(script.read) if request.reports_progress else []
         self.is_over = False
         self.is_scored = False
         self.loop = asyncio.get_running_loop()
@@ -72,6 +75,8 @@ class FakeGeneration:
     async def __anext__(self):
         if self.is_over:
             raise StopAsyncIteration
+        if self.told:
+            return TextDelta("", (), progress=self.progress(self.told.pop(0)))
         if self.pieces and not self.cancelled.is_set():
             return self.delta(self.pieces.pop(0))
         if self.script.hang:
@@ -86,6 +91,18 @@ class FakeGeneration:
             token_ids=tuple(text.encode()),
             logprobs=marks,
             prompt_logprobs=self.prompt_marks(),
+            progress=self.progress(7) if self.request.reports_progress else None,
+        )
+
+    def progress(self, num_read):
+        return Progress(
+            num_prompt_tokens=len(self.request.prompt_token_ids),
+            num_cached_tokens=1,
+            num_read_tokens=num_read,
+            num_completion_tokens=self.num_pieces - len(self.pieces),
+            timings=Timings(
+                queue_seconds=0.0, prompt_seconds=num_read / 10, predicted_seconds=0.25
+            ),
         )
 
     def prompt_marks(self):

@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from serve.config import ApiSettings, Settings
 from serve.engine.request import FinishReason, Priority
 
 
@@ -209,3 +210,45 @@ def test_an_answer_says_how_it_was_made_and_gives_the_prompt_back_when_asked(liv
 def test_biases_come_as_ids_or_text_in_a_map_or_a_list(live, bias, expected):
     assert complete(live, prompt="x", logit_bias=bias).status_code == 200
     assert live.engine.requests[-1].sampling.logit_bias == expected
+
+
+def test_probabilities_after_sampling_are_plain_ones(live):
+    body = {"prompt": "a", "n_probs": 2, "post_sampling_probs": True}
+    answer = live.http.post("/completion", json=body).json()
+    first = answer["completion_probabilities"][0]
+    assert first["prob"] == pytest.approx(math.exp(-0.5))
+    assert [each["prob"] for each in first["top_probs"]] == pytest.approx(
+        [math.exp(-1), math.exp(-2)]
+    )
+    assert "logprob" not in first
+    assert live.engine.requests[-1].sampling.post_sampling
+
+
+def test_the_settings_of_an_answer_show_every_bias(live):
+    body = {"prompt": "x", "logit_bias": {"97": 2, "98": False}, "ignore_eos": True}
+    settings = complete(live, **body).json()["generation_settings"]
+    assert settings["logit_bias"] == [
+        {"token": 97, "bias": 2.0},
+        {"token": 98, "bias": None},
+        {"token": 2, "bias": None},
+    ]
+    assert complete(live, prompt="x").json()["generation_settings"]["logit_bias"] == []
+
+
+@pytest.mark.parametrize(("path", "setting"), [("/slots", "slots"), ("/metrics", "metrics")])
+def test_what_shows_how_the_server_is_used_can_be_switched_off(serving, path, setting):
+    closed = serving(Settings(api=ApiSettings(**{setting: False})))
+    response = closed.http.get(path)
+    assert response.status_code == 501
+    assert f"api.{setting}=true" in response.json()["error"]["message"]
+
+
+def test_the_page_can_be_switched_off(serving):
+    assert serving(Settings(api=ApiSettings(page=False))).http.get("/").status_code in {404, 405}
+
+
+def test_a_chat_shows_the_prompt_it_read_when_asked(live):
+    body = {"messages": [{"role": "user", "content": "hi"}], "verbose": True}
+    read = live.http.post("/v1/chat/completions", json=body).json()["__verbose"]
+    assert read["prompt"] == "<s>[user]hi\n[assistant]"
+    assert read["prompt_tokens"] == list(live.engine.requests[-1].prompt_token_ids)

@@ -177,3 +177,20 @@ def test_nonsense_is_refused_by_name(param, value):
 def test_defaults_and_edges_are_accepted():
     check_sampling(SamplingParams(), N_VOCAB)
     check_sampling(SamplingParams(temperature=0, top_k=-1, top_p=1, min_p=1, seed=-1), N_VOCAB)
+
+
+def test_chances_are_what_the_filters_left_the_draw(logits):
+    sampler = Sampler(SamplingParams(temperature=0.5, top_k=4, top_p=1.0, min_p=0.0, seed=1))
+    token_id = sampler.sample(logits)
+    chances = sampler.chances()
+    sampler.close()
+    best = np.argsort(-logits)[:4]
+    weights = np.exp((logits[best].astype(float) - logits.max()) / 0.5)
+    assert [i for i, _ in chances] == best.tolist()
+    assert [p for _, p in chances] == pytest.approx((weights / weights.sum()).tolist(), rel=1e-4)
+    assert token_id in dict(chances)
+
+
+def test_a_greedy_choice_was_the_only_one(logits):
+    sampler = Sampler(SamplingParams(temperature=0))
+    assert [(sampler.sample(logits), 1.0)] == sampler.chances()

@@ -428,3 +428,42 @@ def test_waits_gaps_and_rows_are_counted_where_they_fall(make_harness):
     assert spread.token_seconds.total == pytest.approx(2 * 4 * 0.01)
     assert spread.prefill_rows.total == 6
     assert spread.decode_rows.total == harness.worker.counters.decode_rows
+
+
+def test_who_asks_is_told_how_far_the_prompt_is_read(make_harness):
+    harness = make_harness(n_batch=32)
+    harness.submit(range(1, 41), max_tokens=1)
+    harness.run()
+    generation = harness.submit(range(1, 101), max_tokens=3, reports_progress=True)
+    harness.run()
+    *events, finished = harness.events(generation)
+    silent = [event.progress for event in events if event.is_silent]
+    assert [each.num_prompt_tokens for each in silent] == [100] * len(silent)
+    assert silent[0].num_read_tokens == silent[0].timings.prompt_seconds == 0
+    assert silent[0].num_cached_tokens == finished.num_cached_tokens == 40
+    counts = [each.num_read_tokens for each in silent]
+    assert counts == sorted(set(counts))
+    assert counts[-1] == 60
+    spoken = [event.progress for event in events if not event.is_silent]
+    assert [each.num_completion_tokens for each in spoken] == [1, 2, 3][: len(spoken)]
+
+
+def test_nobody_is_told_without_asking(make_harness):
+    harness = make_harness()
+    generation = harness.submit(range(1, 101), max_tokens=3)
+    harness.run()
+    assert all(event.progress is None for event in harness.events(generation)[:-1])
+
+
+def test_a_prompt_that_is_to_be_read_anew_is_and_its_cells_serve_others(make_harness):
+    harness = make_harness()
+    prompt = list(range(1, 41))
+    answers = []
+    for from_cache in (True, False, True):
+        generation = harness.submit(prompt, max_tokens=2, from_cache=from_cache)
+        harness.run()
+        answers.append(harness.events(generation))
+    cached = [harness.finished(events).num_cached_tokens for events in answers]
+    assert cached[0] == cached[1] == 0
+    assert cached[2] > 30
+    assert len({tuple(harness.tokens(events)) for events in answers}) == 1

@@ -12,13 +12,15 @@ from typing import Any
 import msgspec
 
 from finetune.errors import BaseModelError
+from finetune.gguf_sentencepiece import make_tokenizer, read_vocabulary, write_model
 from finetune.gguf_tokenizer import correct_word_cutting
 from finetune.home import cache_folder
 from finetune.libraries import quiet
 from finetune.licence import normalise
 from finetune.provenance import versions
 
-RECIPE = 2  # of the cached folder; higher whenever its content changes
+RECIPE = 3  # of the cached folder; higher whenever its content changes
+SENTENCEPIECE = "llama"  # as `tokenizer.ggml.model` names it
 UNQUANTIZED = {"ALL_F32", "F16", "BF16"}
 SPECIAL_TOKENS = {
     "bos_token": "tokenizer.ggml.bos_token_id",
@@ -40,6 +42,7 @@ class GgufFacts(msgspec.Struct, frozen=True, kw_only=True):
     special_tokens: dict[str, str]
     tokenizer_model: str | None
     tokenizer_pre: str | None
+    chat_template: str | None
 
 
 def read_facts(path: Path) -> GgufFacts:
@@ -48,10 +51,17 @@ def read_facts(path: Path) -> GgufFacts:
     Raises:
         BaseModelError: not a GGUF, or cut short.
     """
+    return _facts(_fields(path))
+
+
+def _fields(path: Path) -> Any:
     fields = _open(path).fields
     if "tokenizer.ggml.tokens" not in fields:
         raise BaseModelError(f"{path} holds no tokenizer: it is no language model")
+    return fields
 
+
+def _facts(fields: Any) -> GgufFacts:
     def value(key: str) -> Any:
         return fields[key].contents() if key in fields else None
 
@@ -61,6 +71,7 @@ def read_facts(path: Path) -> GgufFacts:
         special_tokens=_special_tokens(fields),
         tokenizer_model=value("tokenizer.ggml.model"),
         tokenizer_pre=value("tokenizer.ggml.pre"),
+        chat_template=value("tokenizer.chat_template"),
     )
 
 
@@ -112,11 +123,13 @@ def dequantise(path: Path, sha256: str) -> tuple[Path, GgufFacts]:
     facts_file = cached / "facts.json"
     if facts_file.is_file():
         return cached / "weights", msgspec.json.decode(facts_file.read_bytes(), type=GgufFacts)
-    facts = read_facts(path)
+    fields = _fields(path)
+    facts = _facts(fields)
     cached.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=cached.parent, suffix=".partial"))
     try:
-        _convert(path, scratch / "weights", facts)
+        _convert_weights(path, scratch / "weights")
+        _convert_tokenizer(path, scratch / "weights", fields, facts)
         (scratch / "facts.json").write_bytes(msgspec.json.encode(facts))
         _publish(scratch, cached)
     finally:
@@ -133,23 +146,47 @@ def _publish(scratch: Path, cached: Path) -> None:
             raise
 
 
-def _convert(path: Path, folder: Path, facts: GgufFacts) -> None:
-    source = {"pretrained_model_name_or_path": str(path.parent), "gguf_file": path.name}
+def _convert_weights(path: Path, folder: Path) -> None:
     try:
         with quiet():
             import torch
-            from transformers import AutoModelForCausalLM, AutoTokenizer
+            from transformers import AutoModelForCausalLM
 
-            model: Any = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float16)
-            tokenizer: Any = AutoTokenizer.from_pretrained(**source)
+            model: Any = AutoModelForCausalLM.from_pretrained(
+                str(path.parent), gguf_file=path.name, dtype=torch.float16
+            )
     except (ValueError, NotImplementedError, KeyError) as error:
-        raise BaseModelError(f"transformers cannot load {path.name}: {error}") from error
+        raise _unreadable(path, error) from error
     forget_quantization(model)
-    correct_special_tokens(tokenizer, facts.special_tokens)
-    correct_word_cutting(tokenizer, facts.tokenizer_model, facts.tokenizer_pre)
-    tokenizer.clean_up_tokenization_spaces = False  # it would eat blanks of code when decoding
     model.save_pretrained(folder)
+
+
+def _convert_tokenizer(path: Path, folder: Path, fields: Any, facts: GgufFacts) -> None:
+    if facts.tokenizer_model == SENTENCEPIECE:
+        vocabulary = read_vocabulary(fields)
+        tokenizer = make_tokenizer(vocabulary)
+        tokenizer.chat_template = facts.chat_template
+        write_model(vocabulary, folder / "tokenizer.model")
+    else:
+        tokenizer = _rebuilt_by_transformers(path)
+        correct_word_cutting(tokenizer, facts.tokenizer_model, facts.tokenizer_pre)
+    correct_special_tokens(tokenizer, facts.special_tokens)
+    tokenizer.clean_up_tokenization_spaces = False  # it would eat blanks of code when decoding
     tokenizer.save_pretrained(folder)
+
+
+def _rebuilt_by_transformers(path: Path) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        with quiet():
+            return AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
+    except (ValueError, NotImplementedError, KeyError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> BaseModelError:
+    return BaseModelError(f"transformers cannot load {path.name}: {error}")
 
 
 def forget_quantization(model: Any) -> None:

@@ -94,6 +94,7 @@ def _timed_step(model: Any, num_tokens: int) -> tuple[int, float]:
             position_ids=places,
             packed_seq_lengths=lengths,
             num_items_in_batch=num_tokens,
+            use_cache=False,
         ).loss
     loss.backward()
     torch.cuda.synchronize()

@@ -14,6 +14,7 @@ import msgspec
 from finetune.config import TrainConfig
 from finetune.data.prepare import Side
 from finetune.errors import TrainingError
+from finetune.isolation import keeps_examples_apart
 from finetune.libraries import gpu_name
 from finetune.memory_probe import LONG, RowCosts, probe
 from finetune.model import set_checkpointing
@@ -67,10 +68,14 @@ def decide(fast_model: Any, model: Any, side: Side, settings: TrainConfig) -> De
         TrainingError: not even a short row fits into the GPU's memory.
     """
     if not is_packed(settings):
-        checkpointing = settings.gradient_checkpointing is True
-        set_checkpointing(fast_model, model, enabled=checkpointing)
-        return Decision(shape=unpacked_shape(settings), gradient_checkpointing=checkpointing)
+        return _unpacked(fast_model, model, settings)
     enable_packed_attention()
+    if not from_main(keeps_examples_apart(model)):
+        print(
+            "examples would see each other in this model's packed rows; training unpacked",
+            file=sys.stderr,
+        )
+        return _unpacked(fast_model, model, settings)
     longest = max(row.num_tokens for row in side.encoded)
     costs, checkpointing = _measure(fast_model, model, settings, longest)
     limit = settings.row_tokens or costs.max_row_tokens
@@ -79,6 +84,12 @@ def decide(fast_model: Any, model: Any, side: Side, settings: TrainConfig) -> De
         wanted, max_row_tokens=limit, longest=longest, num_processes=num_processes()
     )
     return from_main(Decision(shape=shape, gradient_checkpointing=checkpointing, costs=costs))
+
+
+def _unpacked(fast_model: Any, model: Any, settings: TrainConfig) -> Decision:
+    checkpointing = settings.gradient_checkpointing is True
+    set_checkpointing(fast_model, model, enabled=checkpointing)
+    return Decision(shape=unpacked_shape(settings), gradient_checkpointing=checkpointing)
 
 
 def _measure(

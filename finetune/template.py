@@ -28,6 +28,7 @@ BUILT_IN = {
         tokens=("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
         end_of_turn="<|eot_id|>",
     ),
+    "gemma": BuiltIn(tokens=("<start_of_turn>", "<end_of_turn>"), end_of_turn="<end_of_turn>"),
     "alpaca": BuiltIn(),
 }
 

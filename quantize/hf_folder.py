@@ -12,6 +12,7 @@ from typing import Any
 from quantize.errors import SourceError
 
 TEMPLATE = "chat_template.jinja"
+SENTENCEPIECE = "tokenizer.model"
 _SKIPPED_SUFFIXES = (".safetensors", ".bin", ".pt", ".gguf", ".md")
 
 
@@ -25,6 +26,9 @@ def assemble(
     if template is not None:
         shutil.copyfile(template, target / TEMPLATE)
         _forget_template(target / "tokenizer_config.json")
+    if (base / SENTENCEPIECE).is_file():
+        shutil.copyfile(base / SENTENCEPIECE, target / SENTENCEPIECE)
+        _name_added_tokens(target)
     eos = eos_token_id(target)
     config = _read(base / "config.json")
     config.pop("torch_dtype", None)
@@ -71,6 +75,16 @@ def _forget_template(path: Path) -> None:
         settings = _read(path)
         if settings.pop("chat_template", None) is not None:
             _write(path, settings)
+
+
+def _name_added_tokens(folder: Path) -> None:
+    """Say beside a SentencePiece file which tokens are added, where the converter looks for them.
+
+    It reads neither user-defined pieces out of that file nor the `tokenizer.json` with them.
+    """
+    rules, path = _read(folder / "tokenizer.json"), folder / "tokenizer_config.json"
+    added = {str(token.pop("id")): token for token in rules["added_tokens"]}
+    _write(path, _read(path) | {"added_tokens_decoder": added})
 
 
 def _read(path: Path) -> dict[str, Any]:

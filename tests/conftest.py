@@ -35,6 +35,11 @@ def qwen_coder_gguf() -> Path:
 
 
 @pytest.fixture(scope="session")
+def gemma_gguf() -> Path:
+    return _model("gemma-3-270m-Q4_K_M.gguf")
+
+
+@pytest.fixture(scope="session")
 def shared_data() -> Path:
     path = REPOSITORY.parent / "shared" / "data"
     if not path.is_dir():

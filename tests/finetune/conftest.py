@@ -168,3 +168,98 @@ def command(tmp_path):
 
 def command_environment(home):
     return os.environ | {"EDGESMITH_HOME": str(home), "PYTHONPATH": str(REPOSITORY)}
+
+
+GEMMA_CONTROL = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>")
+GEMMA_CUT_OUT = ("<table>", "</b>", "\n", "\n\n", "\n\n\n", "\t", "\t\t", "  ", "   ", "    ")
+GEMMA_JOINED = (
+    "re",
+    "▁a",
+    "tu",
+    "rn",
+    "retu",
+    "turn",
+    "return",
+    "▁return",
+    "de",
+    "def",
+    "ef",
+    "12",
+)
+
+
+def _gemma_vocabulary():
+    """Return (piece, score, type) of a small vocabulary with all that Gemma's has."""
+    letters = sorted(set("▁defabcdrtunhliogsxyz0123456789+-=#:(),._<>/é日本語🙂"))
+    normal = [*GEMMA_JOINED, *letters]
+    return (
+        [(piece, -1000.0, 3) for piece in GEMMA_CONTROL]
+        + [(piece, -1000.0, 4) for piece in GEMMA_CUT_OUT]
+        + [(f"<0x{byte:02X}>", 0.0, 6) for byte in range(256)]
+        + [(piece, float(-rank), 1) for rank, piece in enumerate(normal)]
+    )
+
+
+def _gemma_tensors(num_pieces):
+    """Yield (name, array) of six layers, so that one of them looks further than the window."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    width, inner, head = 32, 64, 256  # the head size that Gemma's attention is scaled for
+
+    def weight(*shape):
+        return rng.normal(size=shape).astype(np.float32) * 0.2
+
+    yield "token_embd.weight", weight(num_pieces, width)
+    yield "output_norm.weight", 1 + weight(width)
+    shapes = {"attn_q": (head, width), "attn_k": (head, width), "attn_v": (head, width)}
+    shapes |= {"attn_output": (width, head), "ffn_gate": (inner, width), "ffn_up": (inner, width)}
+    shapes |= {"ffn_down": (width, inner)}
+    norms = {"attn_norm": width, "post_attention_norm": width, "ffn_norm": width}
+    norms |= {"post_ffw_norm": width, "attn_q_norm": head, "attn_k_norm": head}
+    for layer in range(6):
+        for name, shape in shapes.items():
+            yield f"blk.{layer}.{name}.weight", weight(*shape)
+        for name, size in norms.items():
+            yield f"blk.{layer}.{name}.weight", 1 + weight(size)
+
+
+@pytest.fixture(scope="session")
+def tiny_gemma_gguf(tmp_path_factory):
+    """A random Gemma 3 of six narrow layers in a GGUF, with a SentencePiece vocabulary."""
+    gguf = pytest.importorskip("gguf")
+    path = tmp_path_factory.mktemp("gemma") / "tiny-gemma.gguf"
+    writer = gguf.GGUFWriter(path, "gemma3")
+    for name, value in {
+        "context_length": 64,
+        "embedding_length": 32,
+        "block_count": 6,
+        "feed_forward_length": 64,
+        "attention.head_count": 1,
+        "attention.head_count_kv": 1,
+        "attention.key_length": 256,
+        "attention.value_length": 256,
+        "attention.sliding_window": 8,
+    }.items():
+        writer.add_uint32(f"gemma3.{name}", value)
+    writer.add_float32("gemma3.attention.layer_norm_rms_epsilon", 1e-6)
+    writer.add_float32("gemma3.rope.freq_base", 1e6)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    pieces, scores, types = zip(*_gemma_vocabulary(), strict=True)
+    writer.add_tokenizer_model("llama")
+    writer.add_tokenizer_pre("default")
+    writer.add_token_list(list(pieces))
+    writer.add_token_scores(list(scores))
+    writer.add_token_types(list(types))
+    for name, token_id in {"padding": 0, "eos": 1, "bos": 2, "unknown": 3}.items():
+        writer.add_uint32(f"tokenizer.ggml.{name}_token_id", token_id)
+    writer.add_add_bos_token(True)
+    writer.add_add_space_prefix(False)
+    writer.add_chat_template("{{ messages }}")
+    for name, array in _gemma_tensors(len(pieces)):
+        writer.add_tensor(name, array)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path

@@ -19,7 +19,7 @@ def test_the_base_models_own_template_is_kept(tiny_tokenizer):
 
 def test_a_base_without_template_is_told_every_choice(tiny_tokenizer):
     tiny_tokenizer.chat_template = None
-    with pytest.raises(TemplateError, match=r"chatml, llama-3, alpaca, or template.file"):
+    with pytest.raises(TemplateError, match=r"chatml, llama-3, gemma, alpaca, or template.file"):
         choose_template(tiny_tokenizer, TemplateConfig())
 
 
@@ -48,6 +48,26 @@ def test_llama_3_ends_turns_with_its_own_token(tiny_tokenizer):
         "<|im_start|><|start_header_id|>user<|end_header_id|>\n\nhi<|eot_id|>"
         "<|start_header_id|>assistant<|end_header_id|>\n\n"
     )
+
+
+def test_gemma_names_the_model_and_puts_a_system_message_into_the_first_turn(tiny_tokenizer):
+    tiny_tokenizer.add_special_tokens({"additional_special_tokens": [*BUILT_IN["gemma"].tokens]})
+    choose_template(tiny_tokenizer, TemplateConfig(name="gemma"))
+    messages = [
+        {"role": "system", "content": "be short"},
+        {"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "a"},
+        {"role": "user", "content": "more"},
+    ]
+    text = tiny_tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert tiny_tokenizer.eos_token == "<end_of_turn>"
+    assert text == (
+        "<|im_start|><start_of_turn>user\nbe short\n\nhi<end_of_turn>\n"
+        "<start_of_turn>model\na<end_of_turn>\n"
+        "<start_of_turn>user\nmore<end_of_turn>\n<start_of_turn>model\n"
+    )
+    row = encode(conversation("q", "a"), tiny_tokenizer, stop_token_ids(tiny_tokenizer))
+    assert row.labels[-1] == tiny_tokenizer.eos_token_id
 
 
 @pytest.mark.parametrize("name", ["chatml", "alpaca"])

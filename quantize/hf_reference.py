@@ -1,8 +1,10 @@
-"""The Hugging Face side of a comparison: a folder's logits and greedy continuations, on the CPU.
+"""The Hugging Face side of a comparison: a folder's logits, on the CPU.
 
-Weights are widened to float32, so that what is compared is the files and not two roundings.
+It computes in float32, so that what is compared is the files and not two roundings; the weights
+stay mapped in the type they are stored in.
 """
 
+import inspect
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from quantize.errors import SourceError
+from quantize.widened import widen
 
 
 class HfModel:
@@ -20,21 +23,22 @@ class HfModel:
     def __init__(self, folder: Path) -> None:
         for noisy in ("torchao", "torch.utils._pytree"):
             logging.getLogger(noisy).setLevel(logging.CRITICAL)  # kernels of other processors
-        import torch
-        from transformers import AutoModelForCausalLM, GenerationConfig
+        from transformers import AutoModelForCausalLM
         from transformers.utils import logging as transformers_logging
 
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
         try:
             self._model: Any = AutoModelForCausalLM.from_pretrained(
-                folder, dtype=torch.float32, local_files_only=True
+                folder, dtype=_stored_dtype(folder), local_files_only=True
             )
         except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise SourceError(f"transformers cannot load {folder}: {reason}") from error
         self._model.eval()
-        self._model.generation_config = GenerationConfig(do_sample=False)
+        widen(self._model, folder)
+        parameters = inspect.signature(self._model.forward).parameters
+        self._keeps_last = "logits_to_keep" in parameters
         self.n_vocab: int = self._model.config.vocab_size
 
     def reset(self) -> None:
@@ -46,23 +50,23 @@ class HfModel:
         """Yield the logits of a whole sequence from an index on, (rows, n_vocab)."""
         import torch
 
+        count = len(token_ids) - first_logits
+        wanted = {"logits_to_keep": count} if self._keeps_last else {}
         with torch.inference_mode():
-            logits = self._model(input_ids=torch.tensor([list(token_ids)])).logits
-        rows: npt.NDArray[np.float32] = logits[0, first_logits:].float().numpy()
+            ids = torch.tensor([list(token_ids)])
+            logits = self._model(input_ids=ids, use_cache=False, **wanted).logits
+        rows: npt.NDArray[np.float32] = logits[0, -count:].float().numpy()
         yield rows
 
-    def greedy(self, token_ids: Sequence[int], count: int, stop_ids: Sequence[int]) -> list[int]:
-        """Return up to `count` greedy tokens after a prompt, a stop token included."""
-        import torch
 
-        prompt = torch.tensor([list(token_ids)])
-        with torch.inference_mode():
-            whole = self._model.generate(
-                input_ids=prompt,
-                attention_mask=torch.ones_like(prompt),
-                max_new_tokens=count,
-                do_sample=False,
-                eos_token_id=list(stop_ids),
-                pad_token_id=stop_ids[0],
-            )
-        return [int(token) for token in whole[0, len(token_ids) :]]
+def _stored_dtype(folder: Path) -> Any:
+    """Return the type that holds every weight of a folder exactly."""
+    import torch
+    from safetensors import safe_open
+
+    found = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as weights:
+            found |= {weights.get_slice(name).get_dtype() for name in weights.keys()}  # noqa: SIM118  # no mapping
+    only = found.pop() if len(found) == 1 else None
+    return {"F16": torch.float16, "BF16": torch.bfloat16}.get(only or "", torch.float32)

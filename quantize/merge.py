@@ -1,11 +1,11 @@
 """Fold an adapter into 16-bit weights, one tensor at a time; knows nothing of GGUF.
 
-Reads and writes safetensors shards directly, so memory holds one shard, never the model. The sum
+Reads and writes safetensors shards directly, so memory holds one tensor, never the model. The sum
 is made in float32 and rounded once to the 16-bit type.
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,10 @@ import msgspec
 
 from quantize.adapter import Adapter, LoraPair, RowChange
 from quantize.errors import MergeError
+from quantize.shard_file import Entry, write_shard
 
 INDEX = "model.safetensors.index.json"
-_HALVES = {"float16", "bfloat16"}
+_HALVES = {"float16": "F16", "bfloat16": "BF16"}
 
 
 class MergeCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,14 +46,17 @@ def merge(
     targets = adapter.targets if adapter else ()
     _require_targets(base, shards, targets)
     total, done = sum(len(names) for names in shards.values()), 0
-    for shard, names in shards.items():
-        merged: dict[str, Any] = {}
-        for name, tensor in _merged_tensors(base / shard, names, adapter, chosen):
-            merged[name] = tensor
+
+    def counted(shard: str) -> Iterator[tuple[str, Any]]:
+        nonlocal done
+        for name in shards[shard]:
+            yield name, _merged_tensor(base / shard, name, adapter, chosen)
             done += 1
             if on_tensor is not None:
                 on_tensor(done, total)
-        _save(merged, target / shard)
+
+    for shard, names in shards.items():
+        write_shard(target / shard, _entries(base / shard, names, chosen), counted(shard))
     _write_index(target, shards)
     return MergeCounts(dtype=chosen, num_tensors=total, num_target_tensors=len(targets))
 
@@ -84,33 +88,46 @@ def product(tensors: Any, pair: LoraPair, dtype: Any) -> Any:
     return pair.scale * (b_half @ tensors.get_tensor(pair.a_name).to(dtype))
 
 
-def _save(tensors: dict[str, Any], path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file
-
-    try:
-        save_file(tensors, path, metadata={"format": "pt"})
-    except SafetensorError as error:
-        raise MergeError(f"cannot write {path}: {error}") from error
-
-
-def _merged_tensors(shard: Path, names: list[str], adapter: Adapter | None, dtype: str) -> Any:
-    import torch
+def read_tensor(file: Path, name: str) -> Any:
+    """Return one tensor, mapped; with it go the pages that were read of the file."""
     from safetensors import safe_open
 
-    half = getattr(torch, dtype)
+    with safe_open(file, framework="pt") as weights:
+        return weights.get_tensor(name)
+
+
+def _entries(shard: Path, names: Iterable[str], dtype: str) -> dict[str, Entry]:
+    """Describe the merged tensors: those of the shard, floating ones in the chosen type."""
+    from safetensors import safe_open
+
+    entries = {}
     with safe_open(shard, framework="pt") as weights:
         for name in names:
             tensor = weights.get_tensor(name)
-            _require_finite(shard, name, tensor)
-            if adapter is not None and name in adapter.targets:
-                with safe_open(adapter.weights, framework="pt") as tensors:
-                    tensor = _changed(tensors, adapter, name, tensor)
-                _require_finite(adapter.weights, name, tensor)
-            rounded = tensor.to(half) if tensor.is_floating_point() else tensor
-            if not bool(torch.isfinite(rounded).all()):
-                raise MergeError(f"{name} has values beyond the range of {dtype}; use bfloat16")
-            yield name, rounded.contiguous()
+            kept = weights.get_slice(name).get_dtype()
+            floating = tensor.is_floating_point()
+            entries[name] = Entry(
+                dtype=_HALVES[dtype] if floating else kept,
+                shape=tuple(tensor.shape),
+                num_bytes=tensor.numel() * (2 if floating else tensor.element_size()),
+            )
+    return entries
+
+
+def _merged_tensor(shard: Path, name: str, adapter: Adapter | None, dtype: str) -> Any:
+    import torch
+    from safetensors import safe_open
+
+    tensor = read_tensor(shard, name)
+    _require_finite(shard, name, tensor)
+    if adapter is not None and name in adapter.targets:
+        with safe_open(adapter.weights, framework="pt") as tensors:
+            tensor = _changed(tensors, adapter, name, tensor)
+        _require_finite(adapter.weights, name, tensor)
+    rounded = tensor.to(getattr(torch, dtype)) if tensor.is_floating_point() else tensor
+    if not bool(torch.isfinite(rounded).all()):
+        raise MergeError(f"{name} has values beyond the range of {dtype}; use bfloat16")
+    return rounded
 
 
 def _changed(tensors: Any, adapter: Adapter, name: str, tensor: Any) -> Any:

@@ -16,7 +16,7 @@ import msgspec
 
 from quantize.adapter import Adapter, LoraPair
 from quantize.errors import VerificationError
-from quantize.merge import product, shard_names
+from quantize.merge import product, read_tensor, shard_names
 
 _FLOAT32_SLACK = 2.0**-20
 _MANTISSA_BITS = {"float16": 10, "bfloat16": 7}
@@ -59,13 +59,9 @@ def prove(base: Path, adapter: Adapter, merged: Path) -> MergeProof:
         raise VerificationError("hop base+adapter -> merged: the tensors are not the base's")
     with safe_open(adapter.weights, framework="pt") as lora:
         for shard, tensors in names.items():
-            with (
-                safe_open(base / shard, framework="pt") as before,
-                safe_open(merged / shard, framework="pt") as after,
-            ):
-                for name in tensors:
-                    old, new = before.get_tensor(name), after.get_tensor(name)
-                    _require_change(lora, adapter, name, (old, new), tally)
+            for name in tensors:
+                both = read_tensor(base / shard, name), read_tensor(merged / shard, name)
+                _require_change(lora, adapter, name, both, tally)
     if tally.changed == 0:
         raise VerificationError(
             "hop base+adapter -> merged: no weight changed; the adapter is zero or its change is "

@@ -21,6 +21,7 @@ from quantize.progress import Draw, no_draw
 Logits = npt.NDArray[np.float32]
 Values = npt.NDArray[np.float64]
 _LOG_HALF = math.log(0.5)
+_ROWS_AT_ONCE = 32
 
 
 class Model(Protocol):
@@ -166,16 +167,21 @@ def score(
 def _scored_rows(
     model: Model, texts: Sequence[ScoredText]
 ) -> Iterator[tuple[int, Logits, npt.NDArray[np.int64]]]:
-    """Yield (index of the first row, logits, target ids): the logits that predict each target."""
+    """Yield (index of the first row, logits, target ids): the logits that predict each target.
+
+    A few rows at once: what is computed from them takes eight times their bytes.
+    """
     row = 0
     for text in texts:
         model.reset()
         targets = np.asarray(text.response_token_ids, dtype=np.int64)
         ids = [*text.prompt_token_ids, *text.response_token_ids[:-1]]
         done = 0
-        for logits in model.decode(ids, first_logits=len(text.prompt_token_ids) - 1):
-            yield row + done, logits, targets[done : done + len(logits)]
-            done += len(logits)
+        for chunk in model.decode(ids, first_logits=len(text.prompt_token_ids) - 1):
+            for start in range(0, len(chunk), _ROWS_AT_ONCE):
+                logits = chunk[start : start + _ROWS_AT_ONCE]
+                yield row + done, logits, targets[done : done + len(logits)]
+                done += len(logits)
         row += done
 
 

@@ -16,15 +16,23 @@ from quantize.adapter import Adapter
 from quantize.config import VerifyConfig
 from quantize.digest import sha256_file
 from quantize.errors import VerificationError
+from quantize.examples import ScoredText
 from quantize.gguf_header import read_header
 from quantize.hf_folder import load_tokenizer
 from quantize.hf_reference import HfModel
 from quantize.llama_session import LlamaSession
 from quantize.merge_proof import MergeProof, prove
+from quantize.perplexity import score_reference
 from quantize.progress import Steps
 from quantize.run import SCHEMA_VERSION, OutputRecord, write_json
 from quantize.verify_http import check_server
-from quantize.verify_logits import adapter_effect, compare_greedy, compare_logits
+from quantize.verify_logits import (
+    Answer,
+    adapter_effect,
+    compare_greedy,
+    compare_logits,
+    read_answers,
+)
 from quantize.verify_merged import check_folder
 from quantize.verify_prompts import compare_prompts, compare_template
 from quantize.verify_quants import check_quants
@@ -157,12 +165,31 @@ def _conversion(chain: Chain, merged: Path, config: VerifyConfig) -> list[Check]
         ]
         if not all(check.passed for check in checks):
             return checks
-        model = HfModel(merged)
-        checks.append(compare_logits(hop, model, session, texts, config))
         prompts = [text.prompt_token_ids for text in texts[: config.num_prompts]]
-        greedy, outputs = compare_greedy(hop, model, session, prompts, config)
-        checks.append(greedy)
-        if chain.base is not None:
-            del model
-            checks.append(adapter_effect(HfModel(chain.base), session, prompts, outputs, config))
+        answers = read_answers(session, prompts, config.greedy_tokens)
+    checks += _numbers(merged, chain.reference, texts, answers, config)
+    if chain.base is not None:
+        checks.append(adapter_effect(HfModel(chain.base), answers, config))
     return checks
+
+
+def _numbers(
+    merged: Path,
+    reference: Path,
+    texts: Sequence[ScoredText],
+    answers: Sequence[Answer],
+    config: VerifyConfig,
+) -> list[Check]:
+    """Compare logits and answers, one model in memory at a time."""
+    hop = f"merged -> {reference.name}"
+    model, n_vocab = HfModel(merged), len(answers[0].logits)
+    if model.n_vocab != n_vocab:
+        detail = f"{model.n_vocab} logits became {n_vocab}"
+        return [Check(hop=hop, name="logits", passed=False, detail=detail)]
+    _, stored = score_reference(model, texts)
+    said = compare_greedy(hop, model, answers, config)
+    del model
+    with LlamaSession(reference, n_ctx=longest(config)) as session:
+        compared = compare_logits(hop, session, texts, stored, config)
+    stored.close()
+    return [compared, said]

@@ -7,29 +7,48 @@ runtime's leading logits are further apart than a stated tie gap.
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from quantize.config import VerifyConfig
 from quantize.examples import ScoredText
-from quantize.hf_reference import HfModel
 from quantize.llama_session import LlamaSession
-from quantize.perplexity import score, score_reference
+from quantize.perplexity import Model, Reference, score
 from quantize.verify_result import Check
 
 Prompts = Sequence[Sequence[int]]
 
 
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """Hold what a GGUF says greedily after a prompt."""
+
+    prompt: Sequence[int]
+    token_ids: Sequence[int]
+    """A stop token included."""
+    logits: Any
+    """After the prompt, (n_vocab,) float32."""
+
+
+def read_answers(session: LlamaSession, prompts: Prompts, count: int) -> list[Answer]:
+    """Return up to `count` greedy tokens after each prompt."""
+    answers = []
+    for prompt in prompts:
+        session.reset()
+        logits = session.last_logits(prompt)
+        token_ids = greedy(session, prompt, count)
+        answers.append(Answer(prompt=prompt, token_ids=token_ids, logits=logits))
+    return answers
+
+
 def compare_logits(
-    hop: str, model: Any, session: Any, texts: Sequence[ScoredText], config: VerifyConfig
+    hop: str,
+    session: LlamaSession,
+    texts: Sequence[ScoredText],
+    reference: Reference,
+    config: VerifyConfig,
 ) -> Check:
-    """Compare next-token distributions, teacher-forced on text."""
-    name = "logits"
-    if model.n_vocab != session.n_vocab:
-        detail = f"{model.n_vocab} logits became {session.n_vocab}"
-        return Check(hop=hop, name=name, passed=False, detail=detail)
-    _, reference = score_reference(model, texts)
+    """Compare next-token distributions with the reference's, teacher-forced on text."""
     quality = score(session, texts, reference)
-    reference.close()
     agreement, kld = quality.top1_agreement or 0.0, quality.mean_kld_nats or 0.0
     passed = agreement >= config.min_top1_agreement and kld <= config.max_mean_kld_nats
     detail = (
@@ -38,53 +57,54 @@ def compare_logits(
         f"{quality.num_scored_tokens} tokens"
     )
     figures = {"verify_f16_top1_agreement": agreement, "verify_f16_mean_kld_nats": kld}
-    return Check(hop=hop, name=name, passed=passed, detail=detail, figures=figures)
+    return Check(hop=hop, name="logits", passed=passed, detail=detail, figures=figures)
 
 
 def compare_greedy(
-    hop: str, model: HfModel, session: LlamaSession, prompts: Prompts, config: VerifyConfig
-) -> tuple[Check, list[list[int]]]:
-    """Compare greedy continuations; return the check and the GGUF's outputs."""
-    stops = session.stop_ids()
-    outputs, differences, num_equal = [], [], 0
-    for number, prompt in enumerate(prompts, start=1):
-        wanted = model.greedy(prompt, config.greedy_tokens, stops)
-        found = greedy(session, prompt, config.greedy_tokens)
-        outputs.append(found)
-        num_equal += wanted == found
-        difference = _difference(model, prompt, wanted, found, config.tie_gap_logits)
-        if difference is not None:
-            differences.append(f"prompt {number}: {difference}")
-    allowed = len(prompts) * (1 - config.min_equal_share)
-    passed = bool(prompts) and len(differences) <= allowed
-    detail = f"{num_equal} of {len(prompts)} prompts equal for {config.greedy_tokens} tokens"
+    hop: str, model: Model, answers: Sequence[Answer], config: VerifyConfig
+) -> Check:
+    """Compare greedy continuations: what the model would say at each place of the answers.
+
+    Up to the first difference both have read the same tokens, so one pass over an answer tells.
+    """
+    differences, num_equal = [], 0
+    for number, answer in enumerate(answers, start=1):
+        logits = _forced(model, answer)
+        place = _first_difference(logits, answer)
+        num_equal += place is None
+        if place is None:
+            continue
+        wanted, found = int(logits[place].argmax()), answer.token_ids[place]
+        gap = float(logits[place, wanted] - logits[place, found])
+        if gap > config.tie_gap_logits:
+            differences.append(
+                f"prompt {number}: token {place} is {wanted} before and {found} after the hop, "
+                f"{gap:.3f} logits apart"
+            )
+    allowed = len(answers) * (1 - config.min_equal_share)
+    passed = bool(answers) and len(differences) <= allowed
+    detail = f"{num_equal} of {len(answers)} prompts equal for {config.greedy_tokens} tokens"
     if differences:
         detail += f"; {differences[0]}"
     figures: dict[str, float] = {
         "verify_greedy_equal_prompts": num_equal,
-        "verify_greedy_prompts": len(prompts),
+        "verify_greedy_prompts": len(answers),
     }
-    check = Check(
+    return Check(
         hop=hop, name="greedy continuations", passed=passed, detail=detail, figures=figures
     )
-    return check, outputs
 
 
-def adapter_effect(
-    base: HfModel,
-    session: LlamaSession,
-    prompts: Prompts,
-    outputs: Sequence[list[int]],
-    config: VerifyConfig,
-) -> Check:
+def adapter_effect(base: Model, answers: Sequence[Answer], config: VerifyConfig) -> Check:
     """Check that the merged model does not merely speak like its base."""
     hop, name = "base -> tuned", "adapter's effect"
-    stops = session.stop_ids()
-    before = [base.greedy(prompt, config.greedy_tokens, stops) for prompt in prompts]
-    changed = sum(left != right for left, right in zip(before, outputs, strict=True))
-    moved = max((_logit_shift(base, session, prompt) for prompt in prompts), default=0.0)
+    changed, moved = 0, 0.0
+    for answer in answers:
+        logits = _forced(base, answer)
+        changed += _first_difference(logits, answer) is not None
+        moved = max(moved, float(np.abs(answer.logits - logits[0]).max()))
     detail = (
-        f"greedy output differs from the base's on {changed} of {len(prompts)} prompts; "
+        f"greedy output differs from the base's on {changed} of {len(answers)} prompts; "
         f"largest change of a logit {moved:.3g}"
     )
     return Check(
@@ -120,27 +140,14 @@ def greedy_with_gap(
     return tokens, gap
 
 
-def _difference(
-    model: HfModel, prompt: Sequence[int], wanted: list[int], found: list[int], tie_gap: float
-) -> str | None:
-    pairs = zip(wanted, found, strict=False)
-    place = next((i for i, (left, right) in enumerate(pairs) if left != right), None)
-    if place is None:
-        return None
-    logits = _last(model, [*prompt, *wanted[:place]])
-    gap = float(logits[wanted[place]] - logits[found[place]])
-    if gap <= tie_gap:
-        return None
-    return (
-        f"token {place} is {wanted[place]} before and {found[place]} after the hop, "
-        f"{gap:.3f} logits apart"
-    )
+def _forced(model: Model, answer: Answer) -> Any:
+    """Return a model's logits at each place of an answer, (tokens, n_vocab) float32."""
+    read = [*answer.prompt, *answer.token_ids[:-1]]
+    model.reset()
+    return np.concatenate(list(model.decode(read, first_logits=len(answer.prompt) - 1)))
 
 
-def _logit_shift(base: HfModel, session: LlamaSession, prompt: Sequence[int]) -> float:
-    session.reset()
-    return float(np.abs(session.last_logits(prompt) - _last(base, prompt)).max())
-
-
-def _last(model: HfModel, token_ids: Sequence[int]) -> Any:
-    return next(iter(model.decode(token_ids, first_logits=len(token_ids) - 1)))[-1]
+def _first_difference(logits: Any, answer: Answer) -> int | None:
+    """Return the first place where the leading logit is of another token."""
+    differs = np.flatnonzero(logits.argmax(axis=1) != np.asarray(answer.token_ids))
+    return int(differs[0]) if len(differs) else None

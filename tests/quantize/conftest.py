@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -202,3 +203,52 @@ def _write_manifest(run: Path, base: Path) -> None:
         "metrics": {},
     }
     (run / "manifest.json").write_text(json.dumps(manifest))
+
+
+def _set_value(key, form, value):
+    def edit(raw, header):
+        end = header.spans[key][1]
+        raw[end - struct.calcsize(form) : end] = struct.pack(form, value)
+
+    return edit
+
+
+def _wrong_template(raw, header):
+    start, end = header.spans["tokenizer.chat_template"]
+    raw[start:end] = raw[start:end].replace(b"assistant", b"assistent")
+
+
+def _unwanted_bos(raw, header):
+    _set_value("tokenizer.ggml.bos_token_id", "<I", 0)(raw, header)
+    raw[header.spans["tokenizer.ggml.add_bos_token"][1] - 1] = 1
+
+
+def _permuted_head(raw, header):
+    tensor = next(t for t in header.tensors if t.name == "blk.0.attn_v.weight")
+    start = header.data_offset + tensor.offset
+    middle, end = start + tensor.num_bytes // 2, start + tensor.num_bytes
+    raw[start:end] = raw[middle:end] + raw[start:middle]
+
+
+_FAULTS = {
+    "wrong template": _wrong_template,
+    "swapped EOS": _set_value("tokenizer.ggml.eos_token_id", "<I", 1),
+    "unwanted BOS": _unwanted_bos,
+    "permuted head": _permuted_head,
+    "wrong rope base": _set_value("llama.rope.freq_base", "<f", 50.0),
+}
+
+
+@pytest.fixture
+def faulty(tmp_path):
+    """Copy a GGUF with a fault planted in it, by name."""
+    from quantize.gguf_header import read_header
+
+    def plant(source: Path, fault: str) -> Path:
+        raw = bytearray(source.read_bytes())
+        _FAULTS[fault](raw, read_header(source))
+        path = tmp_path / source.name
+        path.write_bytes(raw)
+        return path
+
+    return plant

@@ -29,13 +29,13 @@ def server(tiny_merged):
 def compare(tiny_merged):
     tokenizer = load_tokenizer(tiny_merged / "merged")
 
-    def run(server):
+    def run(server, cases=CASES):
         return compare_server(
             "f16 -> HTTP",
             server,
             tiny_merged / "f16.gguf",
             render=lambda case: hf_prompt(tokenizer, case),
-            cases=CASES,
+            cases=cases,
             config=CONFIG,
         )
 
@@ -126,6 +126,25 @@ def test_a_server_of_the_base_without_its_adapter_is_caught(base_gguf, compare):
         failed = [check for check in compare(unmerged) if not check.passed]
     assert [check.name for check in failed] == ["greedy text"]
     assert "first difference" in failed[0].detail
+
+
+@pytest.mark.parametrize(
+    ("fault", "wanted"),
+    [
+        ("wrong template", ("prompts", "plain: first difference at character")),
+        ("swapped EOS", ("EOS and stop set", "'<|im_end|>' in the file and '<|im_start|>'")),
+        ("unwanted BOS", ("BOS", "with one BOS where due")),
+        ("permuted head", ("greedy text", "first difference")),
+        ("wrong rope base", ("greedy text", "first difference")),
+    ],
+)
+def test_a_server_of_a_faulty_file_is_caught(tiny_merged, faulty, compare, fault, wanted):
+    served = faulty(tiny_merged / "f16.gguf", fault)
+    with ServerProcess(served, context=1024, arguments=FLAGS) as server:
+        failed = [check for check in compare(server, CASES[:3]) if not check.passed]
+    assert failed[0].hop == "f16 -> HTTP"
+    assert failed[0].name == wanted[0]
+    assert wanted[1] in failed[0].detail
 
 
 def test_a_server_that_cannot_start_fails_the_hop_with_its_words(tmp_path):

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +19,7 @@ def library() -> Any:
     Raises:
         LibraryError: when llama-cpp-python is not installed or does not load.
     """
+    _share_standard_library()
     try:
         from llama_cpp import llama_cpp as lib
     except (ImportError, OSError, RuntimeError) as error:
@@ -27,6 +29,13 @@ def library() -> Any:
     if _callback is None:
         _listen(lib, _ignore)
     return lib
+
+
+def _share_standard_library() -> None:
+    """Let all of llama.cpp see one C++ standard library; docs/gpu.md says what happens else."""
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a system without it: then nothing can be doubled
+            ctypes.CDLL("libstdc++.so.6", mode=ctypes.RTLD_GLOBAL)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ bindings from `library()`, so importing the package costs nothing.
 from __future__ import annotations
 
 import collections
+import contextlib
 import ctypes
 import functools
 import logging
@@ -28,6 +29,7 @@ _kept_callbacks: list[Any] = []  # a collected ctypes callback is a segmentation
 @functools.cache
 def library() -> ModuleType:
     """Import the bindings once, silence their own logger and start the backend."""
+    _share_standard_library()
     from llama_cpp import llama_cpp
 
     callback = llama_cpp.llama_log_callback(_on_log)
@@ -35,6 +37,18 @@ def library() -> ModuleType:
     llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
     return cast("ModuleType", llama_cpp)
+
+
+def _share_standard_library() -> None:
+    """Let all of llama.cpp see one C++ standard library.
+
+    nvcc may link a copy of it into libggml-cuda and export it. Where numpy has loaded the system's
+    before, for itself alone, libllama takes its regular expressions from one and their locale
+    from the other, and dies in `load_vocab`.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # a libc without it: then nothing can be doubled
+            ctypes.CDLL("libstdc++.so.6", mode=ctypes.RTLD_GLOBAL)
 
 
 def _on_log(level: int, text: bytes, _user_data: Any) -> None:

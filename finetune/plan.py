@@ -14,6 +14,8 @@ from finetune.run import Run
 
 # 135M parameters in float32 trained at 72 tokens/s on two cores.
 CPU_PARAMETER_TOKENS_PER_CORE_SECOND = 135e6 * 72 / 2
+# Below this a step's time is not in its arithmetic, and parameters tell nothing.
+SMALLEST_ESTIMATED = 30e6
 
 
 def planned_steps(config: Config, num_examples: int) -> int:
@@ -61,14 +63,16 @@ def log_estimate(run: Run, config: Config, prepared: Prepared, num_parameters: i
 
 
 def _cpu_tokens_per_second(num_parameters: int) -> float | None:
-    """Return the speed to expect of this CPU; None where a GPU will train, measured later."""
-    if shutil.which("nvidia-smi"):
+    """Return the speed to expect of this CPU; None for a toy model, or where a GPU will train."""
+    if shutil.which("nvidia-smi") or num_parameters < SMALLEST_ESTIMATED:
         return None
     return CPU_PARAMETER_TOKENS_PER_CORE_SECOND * (os.cpu_count() or 1) / num_parameters
 
 
 def _estimate(tokens: int, num_parameters: int) -> str:
     rate = _cpu_tokens_per_second(num_parameters)
+    if rate is None and num_parameters < SMALLEST_ESTIMATED:
+        return "none for a model this small"
     if rate is None:
         return "none before the first steps on a GPU"
     return f"about {tokens / rate / 60:.1f} minutes of training on this CPU ({rate:,.0f} tokens/s)"

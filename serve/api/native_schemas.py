@@ -58,8 +58,8 @@ class NativeCompletionRequest(NativeRequest, kw_only=True):
 class Chunk(ExtraFile, frozen=True, kw_only=True):
     """A piece of another file."""
 
+    text: str
     filename: str = "file"
-    text: str = ""
 
 
 class InfillRequest(NativeRequest, kw_only=True):

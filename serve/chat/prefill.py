@@ -1,7 +1,8 @@
-"""Render a conversation whose last turn is the beginning of the answer.
+"""Render a conversation up to where the model goes on.
 
 A client that sends a last assistant turn wants it continued: the turn stands open in the prompt,
-and the answer is what follows. Knows neither tokens nor HTTP.
+and the answer is what follows. Thoughts that a template opens are closed again where none are
+wanted and it does not know how to leave them out. Knows neither tokens nor HTTP.
 """
 
 from __future__ import annotations
@@ -29,9 +30,16 @@ def render(
         TemplateError: the template refused the messages or failed on them.
     """
     if not _is_begun(messages):
-        return template.render(messages, tools=tools, variables=variables)
+        opened = template.render(messages, tools=tools, variables=variables)
+        wants_none = (variables or {}).get("enable_thinking") is False
+        return opened + (_closing(template, opened) if wants_none else "")
     opened = template.render(messages[:-1], tools=tools, variables=variables)
     return opened + _beginning(template, messages[-1], opened)
+
+
+def _closing(template: ChatTemplate, opened: str) -> str:
+    marks = marks_of(template)
+    return f"{marks.closing}\n\n" if marks is not None and marks.left_open(opened) else ""
 
 
 def _is_begun(messages: Sequence[Message]) -> bool:

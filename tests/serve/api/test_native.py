@@ -252,3 +252,8 @@ def test_a_chat_shows_the_prompt_it_read_when_asked(live):
     read = live.http.post("/v1/chat/completions", json=body).json()["__verbose"]
     assert read["prompt"] == "<s>[user]hi\n[assistant]"
     assert read["prompt_tokens"] == list(live.engine.requests[-1].prompt_token_ids)
+
+
+@pytest.mark.parametrize("extra", [{}, {"filename": "a"}, {"filename": 1, "text": "a"}])
+def test_a_piece_of_another_file_without_text_is_refused(live, extra):
+    assert infill(live, input_extra=[extra]).status_code == 400

@@ -36,3 +36,11 @@ def test_thoughts_end_where_the_answer_begins():
     assert render(ChatTemplate(THINKING), thought).endswith(f"[assistant]<think>\nhm\n{answer}")
     assert render(ChatTemplate(OPENING), begun()).endswith(f"[assistant]<think>\n\n{answer}")
     assert render(ChatTemplate(OPENING), thought).endswith(f"[assistant]<think>\nhm\n{answer}")
+
+
+def test_thoughts_that_a_template_opens_whatever_is_asked_are_closed_where_none_are_wanted():
+    off = {"enable_thinking": False}
+    opened = ChatTemplate(OPENING)
+    assert render(opened, [USER], variables=off).endswith("[assistant]<think>\n</think>\n\n")
+    assert render(opened, [USER], variables={"enable_thinking": True}).endswith("<think>\n")
+    assert render(ChatTemplate(THINKING), [USER], variables=off).endswith("[assistant]")

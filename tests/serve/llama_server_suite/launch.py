@@ -1,6 +1,7 @@
 """Start this server as llama-server's command line asks; exit 64 where a flag has no counterpart.
 
-The model is the one that $SUITE_MODEL names, whatever was asked for.
+The model is the one that $SUITE_MODEL names, whatever was asked for, or $SUITE_FIM_MODEL where
+one that fills gaps was.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 NOT_APPLICABLE = 64
 IGNORED = ("--hf-repo", "--hf-file", "--model-url", "--ubatch-size", "--n-predict")
 IGNORED += ("--model", "-fa", "--cache-ram", "--reasoning-format")
+IGNORED += ("--reasoning",)  # the plugin says it with each request
 SWITCHES = ("--offline", "--cont-batching", "--no-slots", "--slots", "--jinja", "--no-jinja")
 SWITCHES += ("--metrics", "--kv-unified", "--swa-full", "--verbose", "--no-ui")
 SWITCHES += ("--no-cache-idle-slots",)
@@ -46,7 +49,9 @@ def main(words: list[str]) -> None:
         print(f"no counterpart of {' '.join(unknown)}", file=sys.stderr)
         sys.exit(NOT_APPLICABLE)
     given = {name: value for name, value in vars(args).items() if value is not None}
-    command = [sys.executable, "-m", "serve", "--no-tune", "--model", os.environ["SUITE_MODEL"]]
+    fills = "infill" in str(given.get("hf_repo"))
+    model = os.environ["SUITE_FIM_MODEL" if fills else "SUITE_MODEL"]
+    command = [sys.executable, "-m", "serve", "--no-tune", "--model", model]
     for setting, value in settings(given).items():
         command += ["--set", f"{setting}={value}"]
     environment = dict(os.environ)
@@ -56,9 +61,14 @@ def main(words: list[str]) -> None:
     os.execve(command[0], command, environment)
 
 
-def settings(given: dict[str, str]) -> dict[str, str]:
+def settings(given: dict[str, Any]) -> dict[str, str]:
     """Return the settings for flags; llama-server shares its context out between its slots."""
-    told = {"engine.fim_slots": "0"} | {
+    told = {
+        "engine.fim_slots": "0",
+        "api.slots": str(not given["no_slots"]).lower(),
+        "api.metrics": str(given["metrics"]).lower(),
+        "api.page": str(not given["no_ui"]).lower(),
+    } | {
         setting: given[flag.lstrip("-").replace("-", "_")]
         for flag, setting in SETTINGS.items()
         if flag.lstrip("-").replace("-", "_") in given

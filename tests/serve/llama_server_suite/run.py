@@ -21,6 +21,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from loosened import loosen
+
 HERE = Path(__file__).resolve().parent
 SUITE = "vendor/llama.cpp/tools/server/tests/"
 TEMPLATES = "vendor/llama.cpp/models/templates/"
@@ -56,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--sdist", type=Path, default=sdist, required=sdist is None)
     model = Path("~/.cache/edgesmith/models/SmolLM2-135M-Instruct.Q4_1.gguf").expanduser()
     parser.add_argument("--model", type=Path, default=model, help="the GGUF to serve")
+    parser.add_argument(
+        "--fim-model", type=Path, help="one with fill-in-the-middle tokens, for test_infill.py"
+    )
     parser.add_argument("--reasons", action="store_true", help="say what failed or was left out")
     parser.add_argument("--seconds", type=int, default=900, help="time limit of one file")
     parser.add_argument("files", nargs="*", help="files of the suite, test_basic.py for example")
@@ -71,6 +76,7 @@ def unpack(sdist: Path, folder: Path) -> Path:
         archive.extractall(folder, members=members, filter="data")
     tests = folder / root / SUITE
     (tests / "wget.py").write_text(WGET, encoding="utf-8")
+    loosen(tests)
     launcher = tests / "launcher"
     text = LAUNCHER.format(python=sys.executable, launcher=HERE / "launch.py")
     launcher.write_text(text, encoding="utf-8")
@@ -81,13 +87,17 @@ def unpack(sdist: Path, folder: Path) -> Path:
 def run_file(tests: Path, name: str, args: argparse.Namespace) -> list[list[str]]:
     """Return (test, outcome, reason) of each test in a file."""
     results = tests / f"{name}.results.jsonl"
-    environment = os.environ | {
-        "LLAMA_SERVER_BIN_PATH": str(tests / "launcher"),
-        "PORT": str(free_port()),
-        "PYTHONPATH": os.pathsep.join([str(tests), str(HERE), str(HERE.parents[2])]),
-        "SUITE_MODEL": str(args.model),
-        "SUITE_RESULTS": str(results),
-    }
+    environment = (
+        os.environ
+        | {
+            "LLAMA_SERVER_BIN_PATH": str(tests / "launcher"),
+            "PORT": str(free_port()),
+            "PYTHONPATH": os.pathsep.join([str(tests), str(HERE), str(HERE.parents[2])]),
+            "SUITE_MODEL": str(args.model),
+            "SUITE_RESULTS": str(results),
+        }
+        | ({"SUITE_FIM_MODEL": str(args.fim_model)} if args.fim_model else {})
+    )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "reporting", "-m", "not slow"]
     options = ["-p", "no:cacheprovider", "--timeout", "180", "-W", "ignore", f"unit/{name}"]
     running = subprocess.Popen(

@@ -127,6 +127,7 @@ def _refuse(served: Served, data: ChatRequest) -> None:
             "continue_final_message and add_generation_prompt exclude each other; send one",
             param="continue_final_message",
         )
+    _refuse_others(data)
     check_tools(data.tools or [])
     can_tools = served.capabilities is not None and served.capabilities.supports_tools
     if data.tools and data.tool_choice != "none" and not can_tools:
@@ -134,4 +135,14 @@ def _refuse(served: Served, data: ChatRequest) -> None:
             f"the chat template of {served.model_id} does not know tools; send the request "
             "without them, or serve with --set tools.generic=true",
             param="tools",
+        )
+
+
+def _refuse_others(data: ChatRequest) -> None:
+    """Refuse what would be missing from the answer without a word."""
+    if data.functions:
+        raise InvalidRequestError("functions are called tools now; send tools", param="functions")
+    if set(data.modalities or ()) - {"text"}:
+        raise InvalidRequestError(
+            f"modalities is {data.modalities}; this server writes text only", param="modalities"
         )

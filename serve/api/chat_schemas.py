@@ -34,6 +34,7 @@ class ChatRequest(Watched, kw_only=True):
     `reasoning_format` "none" leaves them in the content, as they stand.
     `continue_final_message`, vLLM's name: whether a last assistant turn is continued, which it is
     unless this is false; `add_generation_prompt` true then asks for the contrary.
+    `functions` is the older name of `tools`, and `modalities` may name text only.
     `verbose`: the answer holds the prompt as it was read, as `__verbose`.
     """
 
@@ -59,6 +60,8 @@ class ChatRequest(Watched, kw_only=True):
     service_tier: str | None = None
     ignore_eos: bool | None = None
     verbose: bool | None = None
+    functions: list[Any] | None = None
+    modalities: list[str] | None = None
     lora: list[LoraChoice] | None = None
 
 

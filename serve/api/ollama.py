@@ -223,8 +223,6 @@ def _refuse(served: Served, data: OllamaRequest) -> None:
     """Refuse what a client would rely on and not get."""
     if data.think and not thinks(served):
         raise InvalidRequestError(f"{served.model_id} does not support thinking")
-    if data.options is not None and data.options.mirostat:
-        raise InvalidRequestError("mirostat is not supported; use temperature, top_p or min_p")
 
 
 def _refuse_chat(served: Served, data: OllamaChatRequest) -> None:

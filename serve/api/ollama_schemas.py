@@ -23,7 +23,6 @@ class OllamaOptions(Sampling, kw_only=True):
     num_ctx: int | None = None
     num_predict: int | None = None
     stop: str | list[str] | None = None
-    mirostat: int | None = None
 
 
 class OllamaRequest(msgspec.Struct, kw_only=True):

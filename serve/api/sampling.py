@@ -39,7 +39,8 @@ class Sampling(msgspec.Struct, kw_only=True):
     """Sampling fields as OpenAI and llama.cpp name them; null means the server's default.
 
     `logit_bias` maps token ids to numbers, or is a list of pairs. As for llama.cpp, text stands for
-    each of its tokens, and false for never.
+    each of its tokens, and false for never. The fields behind it name samplers that are not here:
+    they may be sent with the value that switches them off.
     """
 
     temperature: float | None = None
@@ -53,9 +54,15 @@ class Sampling(msgspec.Struct, kw_only=True):
     repeat_last_n: int | None = None
     seed: int | None = None
     logit_bias: dict[str, float | bool] | list[tuple[int | str, float | bool]] | None = None
+    mirostat: int | None = None
+    dry_multiplier: float | None = None
+    xtc_probability: float | None = None
+    dynatemp_range: float | None = None
+    top_n_sigma: float | None = None
 
 
-_NUMBERS = tuple(f for f in Sampling.__struct_fields__ if f not in {"seed", "logit_bias"})
+_ABSENT = ("mirostat", "dry_multiplier", "xtc_probability", "dynatemp_range", "top_n_sigma")
+_NUMBERS = tuple(f for f in Sampling.__struct_fields__ if f not in {"seed", "logit_bias", *_ABSENT})
 
 
 def defaults(metadata: Mapping[str, str], settings: SamplingSettings) -> SamplingParams:
@@ -73,7 +80,7 @@ def to_params(asked: Sampling, served: Served, *, logprobs: int | None = None) -
     """Fill in the defaults; ranges are the engine's to check.
 
     Raises:
-        InvalidRequestError: too many alternatives or biases.
+        InvalidRequestError: too many alternatives or biases, or a sampler that is not here.
     """
     default, limits = served.sampling, served.settings.limits
     if logprobs is not None and not 0 <= logprobs <= limits.top_logprobs:
@@ -81,6 +88,7 @@ def to_params(asked: Sampling, served: Served, *, logprobs: int | None = None) -
             f"{logprobs} alternatives per token were asked for, the limit is {limits.top_logprobs}",
             param="top_logprobs",
         )
+    _refuse_absent(asked)
     given = {name: getattr(asked, name) for name in _NUMBERS}
     chosen = {name: value for name, value in given.items() if value is not None}
     seed = default.seed if asked.seed is None else asked.seed if asked.seed >= 0 else None
@@ -91,6 +99,16 @@ def to_params(asked: Sampling, served: Served, *, logprobs: int | None = None) -
         logit_bias=_biases(asked.logit_bias or {}, served),
         logprobs=logprobs,
     )
+
+
+def _refuse_absent(asked: Sampling) -> None:
+    """Refuse what would change the answer and does not; 0 and below switch each of these off."""
+    for name in _ABSENT:
+        if (getattr(asked, name) or 0) > 0:
+            raise InvalidRequestError(
+                f"{name} is not supported; use temperature, top_k, top_p, min_p or typical_p",
+                param=name,
+            )
 
 
 _NEUTRAL: dict[str, tuple[str, float]] = {

@@ -195,6 +195,8 @@ def test_tools_are_rendered_unless_the_choice_is_none(live):
         ({"logit_bias": 3}, "logit_bias"),
         ({"logprobs": True, "top_logprobs": 21}, "top_logprobs"),
         ({"temperature": "hot"}, "temperature"),
+        ({"functions": [{"name": "f"}]}, "functions"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
     ],
 )
 def test_what_cannot_be_honoured_is_a_400_naming_the_field(live, body, param):

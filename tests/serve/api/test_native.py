@@ -257,3 +257,11 @@ def test_a_chat_shows_the_prompt_it_read_when_asked(live):
 @pytest.mark.parametrize("extra", [{}, {"filename": "a"}, {"filename": 1, "text": "a"}])
 def test_a_piece_of_another_file_without_text_is_refused(live, extra):
     assert infill(live, input_extra=[extra]).status_code == 400
+
+
+@pytest.mark.parametrize("name", ["mirostat", "dry_multiplier", "xtc_probability", "top_n_sigma"])
+def test_a_sampler_that_is_not_here_is_refused_unless_it_is_off(live, name):
+    refused = complete(live, prompt="x", **{name: 1})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, name)
+    assert complete(live, prompt="x", **{name: 0}).status_code == 200
+    assert infill(live, **{name: 1}).status_code == 400

@@ -2,14 +2,17 @@
 
     python -m clients.context.measure calls --folder . --base-url URL [--limit 20]
     python -m clients.context.measure order --session write-117 --folder . --base-url URL
+    python -m clients.context.measure infilling --data FOLDER --base-url URL
 
 calls: in the sources of a repository, the arguments of calls to imported functions are cut out and
-asked for, without and with neighbours; the share that comes back exactly as it was. (HumanEval's
-infilling problems are single files: nothing that neighbours could tell is missing there.)
+asked for, without and with neighbours; the share that comes back exactly as it was.
 
 order: the beginning of a recorded editing session, with the neighbours of `--file` and a region
 edited in another file at every few requests: the tokens that the server did not have to read
 again, in the order that is sent and with the newest first.
+
+infilling: lines of HumanEval's infilling problems, alone and with files open that do not matter.
+Those problems import nothing, so that this shows what neighbours cost, not what they are worth.
 """
 
 from __future__ import annotations
@@ -29,11 +32,13 @@ from clients.commands.terminal import note, write_json
 from clients.context.imports import imported_files
 from clients.context.neighbours import Neighbour, gather, repository_of
 from clients.errors import ClientError, UsageError
+from clients.evaluate.problems import load
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from clients.client import Client
+    from clients.evaluate.problems import Problem
     from clients.wire import Infill
 
 PREFIX_CHARS = 1200
@@ -117,6 +122,32 @@ def calls(client: Client, wanted: Sequence[Gap], *, max_tokens: int) -> list[Arm
     return arms
 
 
+def infilling(
+    client: Client, problems: Sequence[Problem], *, limit: int, max_tokens: int, seed: int
+) -> list[Arm]:
+    """Ask for the lines of some problems, alone and with others' code open beside them."""
+    drawn = list(problems)
+    random.Random(seed).shuffle(drawn)  # noqa: S311  # a choice of examples, no secret
+    wanted, room, opened = drawn[:limit], max_tokens, []
+    asked = {each.entry_point for each in wanted}
+    for each in drawn[limit:]:
+        piece = Neighbour(
+            filename=f"{each.entry_point}.py", text=each.prompt + each.solution + each.suffix
+        )
+        if each.entry_point not in asked and piece.num_tokens <= room:
+            opened.append(piece)
+            asked.add(each.entry_point)
+            room -= piece.num_tokens
+    arms = [Arm(name="alone"), Arm(name=f"with {len(opened)} files open")]
+    for number, each in enumerate(wanted, start=1):
+        for arm, chosen in zip(arms, ((), opened), strict=True):
+            answer = _ask(client, each.prompt, each.suffix, chosen, max_tokens=48)
+            line = answer.text.strip("\n").partition("\n")[0]
+            arm.add(answer, is_exact=line.strip() == each.solution.strip())
+        note(f"{number}/{len(wanted)}: {', '.join(f'{arm.name} {arm.num_exact}' for arm in arms)}")
+    return arms
+
+
 def order(
     client: Client, session: str, context: Sequence[Neighbour], *, num_requests: int
 ) -> list[Arm]:
@@ -152,9 +183,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("what", choices=("calls", "order"))
+    parser.add_argument("what", choices=("calls", "order", "infilling"))
     parser.add_argument("--folder", type=Path, default=Path(), help="a repository")
     parser.add_argument("--file", type=Path, help="order: whose neighbours are sent")
+    parser.add_argument("--data", type=Path, help="infilling: the folder of the suites")
     parser.add_argument("--session", choices=sessions.names(), default="write-117")
     parser.add_argument("--limit", type=int, default=20, help="gaps or requests (default: 20)")
     parser.add_argument("--context-tokens", type=int, default=512, metavar="N")
@@ -176,6 +208,16 @@ def _measure(args: argparse.Namespace) -> list[Arm]:
         wanted = gaps(args.folder.resolve(), limit=args.limit, seed=args.seed)
         with connected(args) as client:
             return calls(client, wanted, max_tokens=args.context_tokens)
+    if args.what == "infilling":
+        problems = load("humaneval-infilling", args.data)
+        with connected(args) as client:
+            return infilling(
+                client,
+                problems,
+                limit=args.limit,
+                max_tokens=args.context_tokens,
+                seed=args.seed,
+            )
     if args.file is None or not args.file.is_file():
         raise UsageError(f"--file is {args.file}; name a source file whose neighbours are sent")
     text = args.file.read_text("utf-8")

@@ -42,6 +42,32 @@ def test_a_session_is_replayed_with_more_neighbours_as_it_goes(sources, fake_ser
     assert (sent[6], sent[11]) == (["lib.py"], ["more.py", "lib.py"])
 
 
+def test_infilling_is_asked_alone_and_beside_the_code_of_other_problems(
+    tmp_path, fake_server, capsys
+):
+    rows = [
+        {
+            "task_id": f"SingleLine/{name}",
+            "entry_point": name,
+            "prompt": f"def {name}(a):\n",
+            "suffix": "\n",
+            "canonical_solution": "    return a",
+            "test": "def check(f): pass",
+        }
+        for name in ("one", "two")
+    ]
+    text = "\n".join(json.dumps(row) for row in rows)
+    (tmp_path / "HumanEval-SingleLineInfilling.jsonl").write_text(text)
+    arms = run(fake_server, capsys, "infilling", "--data", str(tmp_path), "--limit", "1")
+    assert [arm["name"] for arm in arms] == ["alone", "with 1 files open"]
+    alone, beside = fake_server.bodies("/infill")
+    assert "input_extra" not in alone
+    (other,) = beside["input_extra"]
+    asked = "one" if "def one" in alone["input_prefix"] + alone.get("prompt", "") else "two"
+    assert other["filename"] == ("two.py" if asked == "one" else "one.py")
+    assert "return a" in other["text"]
+
+
 @pytest.mark.parametrize("arguments", [["order"], ["calls", "--limit", "0"]])
 def test_what_makes_no_sense_is_refused(arguments, capsys):
     assert measure.main(arguments) == 2

@@ -8,6 +8,7 @@ from clients.bench import edits, workloads
 from clients.bench.constrained import constrained
 from clients.bench.crowded import crowded
 from clients.bench.keystrokes.replay import keystrokes
+from clients.bench.mixed_edits import mixed_edits
 from clients.bench.restart import restart
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ WORKLOADS: dict[str, Callable[[Turn], Awaitable[Figures]]] = {
     "decode-many": workloads.decode_many,
     "prefill": workloads.prefill,
     "mixed": workloads.mixed,
+    "mixed-edits": mixed_edits,
     "chat-replay": workloads.chat_replay,
     "keystrokes": keystrokes,
     "restart": restart,

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from clients.bench.launch import Running
 
 NUM_SAMPLE_FUNCTIONS = 20
+_BESIDE_LONG = {"mixed", "mixed-edits"}  # what times its requests by the long prompt
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,12 +127,12 @@ async def prepare(
     ]
     key = f"{plan.key}.warm"
     seconds = [1.0]
-    if "mixed" in plan.scenarios:
+    if _BESIDE_LONG & set(plan.scenarios):
         seconds = [await _seconds_to_read(contender, sizes, key) for contender in contenders]
     notes = [
         f"{contender.name}: small requests by {PHRASES[contender.fim.kind]}"
         for contender in contenders
-        if "mixed" in plan.scenarios
+        if _BESIDE_LONG & set(plan.scenarios)
     ]
     return contenders, msgspec.structs.replace(sizes, long_seconds=min(seconds)), notes
 

@@ -24,6 +24,7 @@ PEERS = {
     "decode-many": ("llama-server", "llama-server-best", "llama-cpp-python"),
     "prefill": ("llama-server", "llama-server-best"),
     "mixed": ("llama-server", "llama-server-fim", "llama-server-best"),
+    "mixed-edits": ("llama-server", "llama-server-fim", "llama-server-best"),
     "chat-replay": ("llama-server",),
     "keystrokes": ("llama-server-fim",),
     "restart": ("llama-server",),

@@ -26,6 +26,7 @@ FLAGS = {
 DECIDING = {
     "decode-many": ("tokens_per_second", max),
     "prefill": ("tokens_per_second", max),
+    "mixed-edits": ("first_token_p95_seconds", min),
     "mixed": ("first_token_p95_seconds", min),
 }
 """The scenarios worth a sweep, and what is best there."""

@@ -72,13 +72,13 @@ async def decode_many(turn: Turn) -> Figures:
     num = turn.sizes.num_streams
     asks = [_short_prompt(turn, number) for number in range(num)]
     started = time.perf_counter()
-    measured = await load.closed_loop(turn.client, asks, num_users=num, on_progress=_silent)
+    measured = await load.closed_loop(turn.client, asks, num_users=num, on_progress=silent)
     seconds = time.perf_counter() - started
     num_tokens = sum(answer.num_tokens for answer in answered(measured))
     return {
         "tokens_per_second": num_tokens / seconds,
         **_written(measured),
-        **_firsts(measured),
+        **first_tokens(measured),
     }
 
 
@@ -106,9 +106,9 @@ async def mixed(turn: Turn) -> Figures:
     asks = [Ask(kind="complete", prompt=prompt, max_tokens=1, label="long")]
     asks += [_gap(turn, number) for number in range(len(ARRIVALS))]
     times = [0.0, *(part * sizes.long_seconds for part in ARRIVALS)]
-    measured = answered(await load.open_loop(turn.client, asks, times, on_progress=_silent))
+    measured = answered(await load.open_loop(turn.client, asks, times, on_progress=silent))
     (long,) = (answer for answer in measured if answer.label == "long")
-    small = _firsts([answer for answer in measured if answer.label == "short"])
+    small = first_tokens([answer for answer in measured if answer.label == "short"])
     return {**small, "long_first_token_seconds": long.first_token_seconds}
 
 
@@ -166,7 +166,8 @@ def _written(measured: Sequence[Measured]) -> Figures:
     return {"tokens": _total([m.num_tokens if m.is_counted else None for m in measured])}
 
 
-def _firsts(measured: Sequence[Measured]) -> Figures:
+def first_tokens(measured: Sequence[Measured]) -> Figures:
+    """Return the median and the 95th percentile of the waits for a first token, in seconds."""
     seconds = [answer.first_token_seconds for answer in measured]
     return {
         "first_token_p50_seconds": percentile(seconds, 50),
@@ -180,5 +181,5 @@ def _total(counts: Sequence[int | None]) -> float | None:
     return sum(known) if len(known) == len(counts) else None
 
 
-def _silent(_done: int, _total: int) -> None:
+def silent(_done: int, _total: int) -> None:
     """Show nothing: a scenario is one step of the comparison's own progress."""

@@ -2,8 +2,9 @@
 
 Memory is what was measured here, brought to the asked context; where nothing was, file + f16 KV
 cache + working buffers. Of the files that fit, those within the quality bounds compete on decode
-speed. Timings vary, so speeds whose ranges overlap, or which differ by less than a tenth, count as
-equal, and the smallest of the equally fast wins. When none is within the bounds, the closest does.
+speed. Timings vary, so speeds that differ by less than a tenth count as equal, and so do those
+whose order is not the same in every round; the smallest of the equally fast wins. When none is
+within the bounds, the closest does.
 """
 
 import re
@@ -42,6 +43,8 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
     figures: dict[str, Any] | None
     """None when it was measured on no machine."""
     measured_here: bool
+    decode_rounds: tuple[float, ...] = ()
+    """Its rate in each round of this machine's timings, in which files took turns."""
 
     @property
     def mean_kld(self) -> float:
@@ -59,10 +62,10 @@ class Candidate(msgspec.Struct, frozen=True, kw_only=True):
         return self.speed("decode_tokens_per_second")
 
     def as_fast_as(self, other: "Candidate") -> bool:
-        """Say whether its speed cannot be told from a higher one."""
-        highest = self.speed("decode_tokens_per_second_high") or self.decode_speed
-        lowest = other.speed("decode_tokens_per_second_low") or other.decode_speed
-        return highest >= lowest or self.decode_speed >= _NEARLY_AS_FAST * other.decode_speed
+        """Say whether its speed cannot be told from a higher one, round by round where timed so."""
+        rounds = list(zip(self.decode_rounds, other.decode_rounds, strict=False))
+        won = any(mine >= theirs for mine, theirs in rounds) and len(rounds) > 1
+        return won or self.decode_speed >= _NEARLY_AS_FAST * other.decode_speed
 
     def speed(self, key: str) -> float:
         """Return one of its rates on this machine, 0 when not known."""
@@ -111,6 +114,7 @@ def candidates(
                 kv_bytes=kv_cache_bytes(header, context),
                 figures=figures,
                 measured_here=here,
+                decode_rounds=_rounds(mine[0]) if here else (),
             )
         )
     return result
@@ -152,6 +156,10 @@ def write(run: Path, recommendation: Recommendation) -> None:
     write_json(run / FILE, recommendation)
 
 
+def _rounds(entry: Measurement) -> tuple[float, ...]:
+    return tuple(next(iter(sample.decode.values())) for sample in entry.samples)
+
+
 def _whole(entry: Measurement) -> bool:
     """Say whether a measurement was not interrupted between words and timings."""
     return "perplexity" in entry.figures and "decode_tokens_per_second" in entry.figures
@@ -185,7 +193,8 @@ def _choose(
     fastest = max(good, key=lambda option: option.decode_speed)
     equal = [option for option in good if option.as_fast_as(fastest)]
     best = min(equal, key=lambda option: option.file_bytes)
-    return best.file, _why(best, room, bounds)
+    tied = sorted((each for each in equal if each != best), key=lambda each: -each.decode_speed)
+    return best.file, _why(best, tied, room, bounds)
 
 
 def _within(option: Candidate, bounds: RecommendConfig) -> bool:
@@ -195,20 +204,24 @@ def _within(option: Candidate, bounds: RecommendConfig) -> bool:
     )
 
 
-def _why(best: Candidate, room: str, bounds: RecommendConfig) -> str:
+def _why(best: Candidate, tied: Sequence[Candidate], room: str, bounds: RecommendConfig) -> str:
     quality = (
         f"mean KLD {best.mean_kld:.3g} nats from the reference, perplexity x "
         f"{best.perplexity_ratio:.3f} (bounds {bounds.max_mean_kld_nats:g} and "
         f"x {bounds.max_perplexity_ratio:g})"
     )
     needs = f"needs {best.memory_bytes / 2**20:.0f} MiB of {room}"
-    if best.decode_speed:
-        return (
-            f"within the quality bounds the smallest of the fastest, {best.decode_speed:.1f} tok/s "
-            f"here, "
-            f"{quality}; {needs}"
-        )
-    return f"the smallest within the quality bounds, {quality}; {needs}; not timed on this machine"
+    if not best.decode_speed:
+        place = "the smallest within the quality bounds"
+        return f"{place}, {quality}; {needs}; not timed on this machine"
+    speed = f"{best.decode_speed:.1f} tok/s here"
+    if not tied:
+        return f"the fastest within the quality bounds, {speed}, {quality}; {needs}"
+    others = ", ".join(f"{each.file} ({each.decode_speed:.1f} tok/s)" for each in tied)
+    return (
+        f"within the quality bounds the smallest of the fastest, {speed}, {quality}; {needs}; "
+        f"its speed is within noise, or a tenth, of that of {others}"
+    )
 
 
 def _too_slow(fitting: Sequence[Candidate], room: str, bounds: RecommendConfig) -> str:

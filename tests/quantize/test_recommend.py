@@ -10,10 +10,8 @@ BOUNDS = RecommendConfig()
 MIB = 1 << 20
 
 
-def candidate(file, size, kld=0.0, speed=10.0, *, here=True, measured=True, spread=0.0):
+def candidate(file, size, kld=0.0, speed=10.0, *, here=True, measured=True, rounds=()):
     figures = {
-        "decode_tokens_per_second_low": speed - spread,
-        "decode_tokens_per_second_high": speed + spread,
         "mean_kld_nats": kld,
         "perplexity_ratio": 1 + kld / 10,
         "decode_tokens_per_second": speed,
@@ -25,6 +23,7 @@ def candidate(file, size, kld=0.0, speed=10.0, *, here=True, measured=True, spre
         kv_bytes=40 * MIB,
         figures=figures if measured else None,
         measured_here=here and measured,
+        decode_rounds=rounds,
     )
 
 
@@ -49,11 +48,23 @@ def test_a_hardly_faster_file_does_not_beat_a_smaller_one():
     assert choose([candidate("f16", 800, speed=10.4), candidate("q8", 400, 0.001, 10)]).file == "q8"
 
 
-def test_a_difference_within_the_spread_of_the_timings_does_not_decide():
-    fast, slow = candidate("big", 400, 0.001, 14, spread=3), candidate("small", 200, 0.03, 9)
+def test_only_a_difference_that_every_round_shows_decides():
+    fast = candidate("big", 400, 0.001, 14, rounds=(10, 14, 18))
+    slow = candidate("small", 200, 0.03, 11, rounds=(8, 11, 15))  # the machine got quicker
     assert choose([fast, slow]).file == "big"
-    noisy = candidate("small", 200, 0.03, 9, spread=2.5)
+    noisy = candidate("small", 200, 0.03, 11, rounds=(11, 8, 15))
     assert choose([fast, noisy]).file == "small"
+
+
+def test_files_that_timing_cannot_tell_apart_are_named():
+    slow = candidate("slow", 500, 0.001, 7)
+    fast, small = candidate("big", 400, 0.001, 14), candidate("small", 200, 0.03, 13)
+    reason = choose([slow, fast, small]).reason
+    assert "13.0 tok/s here" in reason
+    assert reason.endswith("within noise, or a tenth, of that of big (14.0 tok/s)")
+    alone = choose([slow, candidate("small", 200, 0.03, 13)]).reason
+    assert alone.startswith("the fastest within")
+    assert "noise" not in alone
 
 
 def test_a_floor_under_the_speed_is_kept_or_said():

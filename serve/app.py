@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from serve.engine.engine import Engine
 
 ROUTES: list[ControllerRouterHandler] = [
+    page.page,
     page.probe,
     chat.chat_completions,
     chat.count_tokens,
@@ -89,7 +90,7 @@ def create_app(engine: Engine, settings: Settings, api_keys: Sequence[str] = ())
 
 def create_app_of(house: House, settings: Settings, api_keys: Sequence[str] = ()) -> Litestar:
     """Return the application; without `api_keys` everyone who reaches it may ask."""
-    routes = [*ROUTES, *[debug.cache] * settings.api.debug_cache, *[page.page] * settings.api.page]
+    routes = [*ROUTES, debug.cache] if settings.api.debug_cache else ROUTES
     kept = ResponseStore(settings.api.stored_responses, settings.api.stored_response_bytes)
     return Litestar(
         routes,

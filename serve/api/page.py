@@ -8,15 +8,19 @@ import hashlib
 import re
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
-from litestar import MediaType, Response, get, head
+from litestar import MediaType, Request, Response, get, head
+from litestar.exceptions import NotFoundException
 
 _INLINE = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
 @get("/", include_in_schema=False)
-async def page() -> Response[str]:
+async def page(request: Request[Any, Any, Any]) -> Response[str]:
     """Send the page, which loads nothing else and asks nobody but this server."""
+    if not request.app.state.shown.page:
+        raise NotFoundException("there is no page here; start the server with --set api.page=true")
     return Response(text(), media_type=MediaType.HTML, headers=headers())
 
 

@@ -102,7 +102,16 @@ class Constraints:
         matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
         if matcher.is_error():
             raise InvalidConstraintError(_one_line(matcher.get_error()))
+        _check_begins(matcher)
         return matcher
+
+
+def _check_begins(matcher: Any) -> None:
+    """Refuse what no text can follow, such as a rule that is only itself."""
+    probe = matcher.deep_copy()
+    probe.compute_bitmask()
+    if probe.is_error():
+        raise InvalidConstraintError("no text follows it: it has no way to an end")
 
 
 def _grammar(constraint: Constraint) -> str:

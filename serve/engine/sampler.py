@@ -46,6 +46,7 @@ _NONE = np.empty(0, np.int64)
 
 _CANDIDATE = np.dtype([("id", np.int32), ("logit", np.float32), ("p", np.float32)])
 _MAX_TOP_K = 2**31 - 1  # an int32 in the library
+_LARGEST = 3.4e38  # that a float32 holds
 _SEED_RANGE = 2**32 - 1  # the last value asks llama.cpp for a seed of its own
 
 
@@ -86,7 +87,9 @@ class Sampler:
 
         What was filtered out is not among them; a greedy choice was the only one.
         """
-        return [(self._last, 1.0)] if self._chain is None else self._chain.chances()
+        chances = [] if self._chain is None else self._chain.chances()
+        # A temperature near zero leaves numbers that are none; it was the only one then.
+        return chances if self._last in dict(chances) else [(self._last, 1.0)]
 
     def accept(self, token_id: int) -> None:
         """Count a token that came without being sampled."""
@@ -244,5 +247,5 @@ def check_sampling(params: SamplingParams, n_vocab: int) -> None:
             raise InvalidSamplingError(
                 "logit_bias", f"logit_bias names token {token_id}; the vocabulary has {n_vocab}"
             )
-        if math.isnan(bias) or bias == math.inf:
+        if math.isnan(bias) or (bias != -math.inf and abs(bias) > _LARGEST):
             raise InvalidSamplingError("logit_bias", f"logit_bias of {token_id} is {bias}")

@@ -72,6 +72,8 @@ def test_blanks_between_values_have_an_end(constraints):
         ("lark", "start: missing", "unknown name"),
         ("gbnf", 'root ::= "a" missing', "'missing' not found"),
         ("gbnf", "no grammar at all", "not GBNF"),
+        ("gbnf", "root ::= root", "no way to an end"),
+        ("json_schema", '{"$ref":"#"}', "no way to an end"),
         ("gbnf", r'root ::= "\UFFFFFFFF"', "no character"),
         ("regex", "a" * (MAX_SOURCE_CHARS + 1), "the limit is"),
     ],

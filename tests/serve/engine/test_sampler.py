@@ -194,3 +194,16 @@ def test_chances_are_what_the_filters_left_the_draw(logits):
 def test_a_greedy_choice_was_the_only_one(logits):
     sampler = Sampler(SamplingParams(temperature=0))
     assert [(sampler.sample(logits), 1.0)] == sampler.chances()
+
+
+def test_a_temperature_next_to_zero_leaves_one_chance(logits):
+    sampler = Sampler(SamplingParams(temperature=1e-40))
+    token_id = sampler.sample(logits)
+    assert sampler.chances() == [(token_id, 1.0)]
+    sampler.close()
+
+
+@pytest.mark.parametrize("bias", [1e39, -1e39, math.inf, math.nan])
+def test_a_bias_that_no_logit_can_hold_is_refused(bias):
+    with pytest.raises(InvalidSamplingError):
+        check_sampling(SamplingParams(logit_bias={1: bias}), N_VOCAB)

@@ -63,13 +63,15 @@ def pytest_configure(config: pytest.Config) -> None:
     utils.ServerProcess.make_request = functools.partialmethod(_ask, asked)
 
 
-def _ask(server: Any, asked: Any, method: str, path: str, data: Any = None, **more: Any) -> Any:
+def _ask(
+    server: Any, asked: Any, method: str, path: str, data: Any = None, *more: Any, **named: Any
+) -> Any:
     """Say with a request what that server's command line says; any 2xx lets a preflight pass."""
     if isinstance(data, dict) and server.debug:
         data = {"verbose": True} | data
     if isinstance(data, dict) and server.reasoning == "off":
         data = {"chat_template_kwargs": {"enable_thinking": False}} | data
-    result = asked(server, method, path, data, **more)
+    result = asked(server, method, path, data, *more, **named)
     if method == "OPTIONS" and result.status_code == HTTPStatus.NO_CONTENT:
         result.status_code = HTTPStatus.OK
     return result

@@ -186,7 +186,7 @@ def _completion(asking: Asking, index: int, outcome: Outcome) -> NativeCompletio
         tokens_evaluated=finished.num_prompt_tokens,
         tokens_cached=finished.num_prompt_tokens + finished.num_completion_tokens,
         has_new_line="\n" in outcome.text,
-        truncated=prompt.is_cut,
+        truncated=prompt.is_cut or _fills(served, finished),
         stop_type=_stop_type(finished),
         stopping_word=finished.stop_text or "",
         timings=timings(finished),
@@ -244,6 +244,12 @@ async def _chunks(
                     completion_probabilities=probabilities(event.logprobs, drawn=drawn),
                     timings=times,
                 )
+
+
+def _fills(served: Served, finished: Finished) -> bool:
+    num_tokens = finished.num_prompt_tokens + finished.num_completion_tokens
+    is_cut = finished.reason is FinishReason.LENGTH
+    return is_cut and num_tokens >= served.engine.model_info.context_length
 
 
 def _stop_type(finished: Finished) -> str:

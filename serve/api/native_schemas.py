@@ -132,7 +132,8 @@ class NativeCompletion(msgspec.Struct, frozen=True, kw_only=True):
     """A whole answer, or the last event of a stream, whose content is then empty.
 
     `stop_type` is eos, word or limit. `tokens_cached` is what the sequence held at its end.
-    `truncated` says that text around the cursor did not fit into the context. `prompt` is there
+    `truncated` says that the context was too small: text around the cursor was left out, or the
+    answer ended because it was full. `prompt` is there
     when `response_fields` names it: editors do not want theirs back.
     """
 

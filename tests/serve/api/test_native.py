@@ -265,3 +265,10 @@ def test_a_sampler_that_is_not_here_is_refused_unless_it_is_off(live, name):
     assert (refused.status_code, refused.json()["error"]["param"]) == (400, name)
     assert complete(live, prompt="x", **{name: 0}).status_code == 200
     assert infill(live, **{name: 1}).status_code == 400
+
+
+def test_an_answer_that_fills_the_context_says_so(serving):
+    live = serving(context_length=5)
+    live.engine.script.reason = FinishReason.LENGTH
+    assert complete(live, prompt="ab").json()["truncated"] is True
+    assert complete(live, prompt="a").json()["truncated"] is False

@@ -10,12 +10,14 @@ import argparse
 import json
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 NOT_APPLICABLE = 64
 IGNORED = ("--hf-repo", "--hf-file", "--model-url", "--ubatch-size", "--n-predict")
 IGNORED += ("--model", "-fa", "--cache-ram", "--reasoning-format")
+READ = ("--ctx-size", "--api-key", "--cors-origins", "--batch-size", "--chat-template")
 IGNORED += ("--reasoning",)  # the plugin says it with each request
 SWITCHES = ("--offline", "--cont-batching", "--no-slots", "--slots", "--jinja", "--no-jinja")
 SWITCHES += ("--metrics", "--kv-unified", "--swa-full", "--verbose", "--no-ui")
@@ -40,7 +42,7 @@ LOCAL_PAGES = [
 def main(words: list[str]) -> None:
     """Replace this process by the server."""
     parser = argparse.ArgumentParser(allow_abbrev=False)
-    for flag in (*IGNORED, *SETTINGS, "--ctx-size", "--api-key", "--cors-origins", "--batch-size"):
+    for flag in (*IGNORED, *SETTINGS, *READ):
         parser.add_argument(flag)
     for flag in SWITCHES:
         parser.add_argument(flag, action="store_true")
@@ -76,6 +78,10 @@ def settings(given: dict[str, Any]) -> dict[str, str]:
     if "ctx_size" in given:
         shares = 1 if given.get("kv_unified") else int(given.get("parallel", "1"))
         told["engine.context_length"] = str(int(given["ctx_size"]) // shares)
+    if " " in given.get("chat_template", ""):  # a name means one that is built in: the model's own
+        with tempfile.NamedTemporaryFile("w", suffix=".jinja", delete=False) as file:
+            file.write(given["chat_template"])
+        told["model.template_file"] = file.name
     if "model.template_file" in told:
         told["model.template_file"] = str(Path(told["model.template_file"]).resolve())
     if "cors_origins" in given:

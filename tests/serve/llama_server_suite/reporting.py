@@ -36,8 +36,12 @@ TESTS_LEFT_OUT = {
     "test_anthropic_tool_result_with_image": "an image for a text model is a 400, there a 500",
     "test_anthropic_vision_base64_with_multimodal_model": "a model from a hub",
     "test_anthropic_vision_format_accepted": "as test_anthropic_tool_result_with_image",
+    "test_apply_chat_template": "a template that is built into llama.cpp",
+    "test_chat_template": "a template that is built into llama.cpp",
+    "test_chat_template_assistant_prefill[prefill1-Wh\\n\\nill]": "one line break between parts",
     "test_cors_options": "no page of another site may ask unless it is named",
     "test_ctx_shift_enabled": "a full context ends an answer here, nothing is dropped from it",
+    "test_ctx_shift_disabled_long_prompt": "a prompt that is too long in another model's tokens",
     "test_date_inside_prompt": "a template gets the variables that transformers gives it",
     "test_invalid_chat_completion_req[messages7]": "of two last assistant turns one is continued",
     "test_metrics_prometheus_format": "the longest sequence, a maximum, is no counter",
@@ -49,6 +53,8 @@ TESTS_LEFT_OUT = {
 }
 FORMS = ("grammar", "schema", "response_format")
 """In the name of a test whose words are those of a form that any model has to keep to."""
+ENDLESS = ("test_completion.py", "test_chat_completion.py", "test_ctx_shift.py")
+"""Files that count on a model that goes on to its limit."""
 PREFLIGHTS = (HTTPStatus.NO_CONTENT, HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN)
 EXIT = "return code 64"  # the launcher's
 
@@ -59,25 +65,39 @@ def pytest_configure(config: pytest.Config) -> None:
 
     utils.ServerPreset.load_all = staticmethod(lambda: None)
     utils.match_regex = functools.partial(_matches, utils.match_regex)
-    asked = utils.ServerProcess.make_request
-    utils.ServerProcess.make_request = functools.partialmethod(_ask, asked)
+    server = utils.ServerProcess
+    server.make_request = functools.partialmethod(_ask, server.make_request)
+    server.make_stream_request = functools.partialmethod(_stream, server.make_stream_request)
 
 
 def _ask(
     server: Any, asked: Any, method: str, path: str, data: Any = None, *more: Any, **named: Any
 ) -> Any:
-    """Say with a request what that server's command line says.
-
-    A preflight is judged by its headers: a page may ask with any 2xx, and with a 4xx it may not.
-    """
-    if isinstance(data, dict) and server.debug:
-        data = {"verbose": True} | data
-    if isinstance(data, dict) and server.reasoning == "off":
-        data = {"chat_template_kwargs": {"enable_thinking": False}} | data
-    result = asked(server, method, path, data, *more, **named)
+    """Judge a preflight by its headers: a page may ask with any 2xx, and with a 4xx it may not."""
+    result = asked(server, method, path, _told(server, data), *more, **named)
     if method == "OPTIONS" and result.status_code in PREFLIGHTS:
         result.status_code = HTTPStatus.OK
     return result
+
+
+def _stream(
+    server: Any, asked: Any, method: str, path: str, data: Any = None, *more: Any, **named: Any
+) -> Any:
+    return asked(server, method, path, _told(server, data), *more, **named)
+
+
+def _told(server: Any, data: Any) -> Any:
+    """Say with a request what that server's command line says, and that its model never ends."""
+    if not isinstance(data, dict):
+        return data
+    said: dict[str, Any] = {"verbose": True} if server.debug else {}
+    if server.reasoning is not None:
+        said["chat_template_kwargs"] = {"enable_thinking": server.reasoning != "off"}
+    if any(name in os.environ.get("PYTEST_CURRENT_TEST", "") for name in ENDLESS):
+        said["ignore_eos"] = True
+    if server.n_predict and not {"n_predict", "max_tokens"} & data.keys():
+        said["n_predict"] = server.n_predict
+    return said | data
 
 
 def _matches(match: Callable[[str, str], bool], regex: str, text: str) -> bool:

@@ -70,7 +70,7 @@ def provide(
     if ledger.valid(path):
         return read(path)
     path.parent.mkdir(exist_ok=True)
-    texts = _texts(reference, config, examples)
+    texts = probe_texts(reference, config, examples)
     search = Search(reference, budget, means, texts)
     kept = path.with_name(_UNFINISHED)
     identity = sha256_json(msgspec.to_builtins([budget, texts]))
@@ -127,7 +127,7 @@ def _known(path: Path, identity: str) -> tuple[Group, ...]:
     return kept.groups if kept.identity == identity else ()
 
 
-def _texts(reference: Path, config: QuantizeConfig, examples: Path | None) -> list[ScoredText]:
+def probe_texts(reference: Path, config: QuantizeConfig, examples: Path | None) -> list[ScoredText]:
     """Return calibration text scored whole: a prompt's tokens tell as much of a weight's effect."""
     text = calibration(reference, examples, config.imatrix, num_tokens=config.budget.probe_tokens)
     return [

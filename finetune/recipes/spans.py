@@ -1,10 +1,12 @@
 """Which part of a text is cut out as the middle: the rest of a line, a function's body, anything.
 
-    line      from a place inside a line to the end of that line or of one of the next few
+    line      from a line's first word, or inside it, to the end of that line or of a later one
     function  a function's body, or its last statements, as `ast` sees them (Python)
     random    between two places drawn evenly, as in pre-training (Bavarian et al. 2022, section 3)
 
-Works on characters, since people stop typing inside of tokens. Knows no tokenizer.
+Half of the gaps before a line's first word take its indent along: the cursor stands at the start of
+an empty line as often as where an editor has indented it. Works on characters, since people stop
+typing inside of tokens. Knows no tokenizer.
 """
 
 import ast
@@ -16,6 +18,7 @@ from finetune.recipes.settings import FimConfig
 Span = tuple[int, int]
 """Start and end of the middle, in characters."""
 MAX_LINES = 4
+INDENT_RATE = 0.5
 
 
 def choose_span(
@@ -36,12 +39,18 @@ def choose_span(
     for name in (first, *others):
         span = kinds[name]()
         if span is not None and text[span[0] : span[1]].strip():
-            return span
+            return _from_line_start(text, span) if chance.random() < INDENT_RATE else span
     return None
 
 
+def _from_line_start(text: str, span: Span) -> Span:
+    """Take the indent along when nothing else stands before the span in its line."""
+    line = text.rfind("\n", 0, span[0]) + 1
+    return (span[0] if text[line : span[0]].strip() else line), span[1]
+
+
 def line_span(text: str, chance: random.Random) -> Span | None:
-    """Cut from inside a line that is not blank to the end of it or of a few lines more."""
+    """Cut from a line's first word, or from inside it, to the end of it or of a few lines more."""
     starts = [0, *(place + 1 for place, sign in enumerate(text) if sign == "\n")]
     ends = [*(start - 1 for start in starts[1:]), len(text)]
     written = [
@@ -54,7 +63,8 @@ def line_span(text: str, chance: random.Random) -> Span | None:
     number = chance.choice(written)
     line = text[starts[number] : ends[number]]
     indent = len(line) - len(line.lstrip())
-    start = starts[number] + chance.randint(indent, indent + (len(line.strip()) - 1) // 2)
+    inside = chance.randint(0, (len(line.strip()) - 1) // 2)
+    start = starts[number] + indent + chance.choice((0, inside))
     last = min(number + chance.choice((0, 0, 0, *range(MAX_LINES))), len(ends) - 1)
     return start, ends[last]
 

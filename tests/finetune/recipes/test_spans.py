@@ -63,6 +63,19 @@ def test_a_line_span_ends_at_a_line_end_and_begins_past_the_indent(text, seed):
     assert not text[start].isspace() or text[: start + 1].rsplit("\n", 1)[-1].strip() or start > 0
 
 
+def test_a_gap_at_a_lines_first_word_holds_the_indent_as_often_as_not():
+    bodies, config = function_bodies(CODE), FimConfig(rate=1, line=1, function=1, random=0)
+    spans = [choose_span(CODE, bodies, config, random.Random(seed)) for seed in range(400)]
+    whole = sum(CODE[:start].endswith("\n") and CODE[start] == " " for start, _ in spans)
+    after = sum(
+        not CODE[:start].rpartition("\n")[2].strip()
+        and CODE[start] != " "
+        and CODE[start - 1] == " "
+        for start, _ in spans
+    )
+    assert 0.7 < whole / after < 1.4
+
+
 @given(text=st.text(max_size=80), seed=st.integers(0, 5))
 def test_a_chosen_span_is_never_blank(text, seed):
     span = choose_span(text, function_bodies(text), FimConfig(rate=1), random.Random(seed))

@@ -44,17 +44,17 @@ def failure(chain: Chain) -> tuple[str, str, str]:
     return check.hop, check.name, check.detail
 
 
-@pytest.fixture
-def with_fault(chain, faulty):
-    """Return the chain with a fault in its reference, or in the type made from it."""
-
-    def plant(fault, *, which="reference"):
-        fields = {name: getattr(chain, name) for name in chain.__struct_fields__}
-        if which == "reference":
-            return Chain(**fields | {"reference": faulty(chain.reference, fault)})
-        return Chain(**fields | {"quants": (faulty(chain.quants[0], fault),)})
-
-    return plant
+def converted(chain: Chain, **changed) -> Chain:
+    """Return only the hop from the merged folder to its file, with something changed."""
+    return Chain(
+        **{
+            "merged": chain.merged,
+            "reference": chain.reference,
+            "quants": (),
+            "conversations": chain.conversations,
+        }
+        | changed
+    )
 
 
 def test_a_sound_chain_passes_every_check(chain, tmp_path):
@@ -82,8 +82,8 @@ def test_a_sound_chain_passes_every_check(chain, tmp_path):
         ("permuted head", "logits", "top-1 agreement"),
     ],
 )
-def test_a_fault_of_the_conversion_is_caught(with_fault, fault, name, said):
-    hop, found, detail = failure(with_fault(fault))
+def test_a_fault_of_the_conversion_is_caught(chain, faulty, fault, name, said):
+    hop, found, detail = failure(converted(chain, reference=faulty(chain.reference, fault)))
     assert (hop, found) == ("merged -> f16.gguf", name)
     assert said in detail
 
@@ -97,16 +97,16 @@ def test_a_fault_of_the_conversion_is_caught(with_fault, fault, name, said):
         ("wrong rope base", "llama.rope.freq_base: "),
     ],
 )
-def test_metadata_changed_in_one_type_is_caught(chain, with_fault, fault, said):
-    other = with_fault(fault, which="quant").quants[0]
+def test_metadata_changed_in_one_type_is_caught(chain, faulty, fault, said):
+    other = faulty(chain.quants[0], fault)
     check = compare_metadata(read_header(chain.reference), read_header(other))
     assert not check.passed
     assert check.hop == "f16.gguf -> q8_0.gguf"
     assert check.detail.startswith(said)
 
 
-def test_a_permuted_head_in_one_type_is_caught(chain, with_fault):
-    quants, texts = with_fault("permuted head", which="quant").quants, scored_texts(chain, CONFIG)
+def test_a_permuted_head_in_one_type_is_caught(chain, faulty):
+    quants, texts = [faulty(chain.quants[0], "permuted head")], scored_texts(chain, CONFIG)
     (check,) = [
         check
         for check in check_quants(chain.reference, quants, texts, 512, Steps())
@@ -117,9 +117,7 @@ def test_a_permuted_head_in_one_type_is_caught(chain, with_fault):
 
 
 def test_a_file_of_the_base_alone_is_caught_on_either_hop(chain, base_gguf, tmp_path):
-    fields = {name: getattr(chain, name) for name in chain.__struct_fields__}
-    alone = Chain(**fields | {"reference": base_gguf, "quants": (), "base": None})
-    hop, name, _ = failure(alone)
+    hop, name, _ = failure(converted(chain, reference=base_gguf))
     assert (hop, name) == ("merged -> base.gguf", "logits")
     small = tmp_path / "q8_0.gguf"
     quantize_file(base_gguf, small, TypeChoice(quant_type=table()["q8_0"]))
@@ -137,8 +135,7 @@ def test_a_file_that_doubles_the_bos_is_caught(chain, tmp_path):
     flipped = raw[:found] + b"\x01" + raw[found + 1 :]
     path = tmp_path / chain.reference.name
     path.write_bytes(flipped)
-    fields = {name: getattr(chain, name) for name in chain.__struct_fields__} | {"reference": path}
-    hop, name, detail = failure(Chain(**fields))
+    hop, name, detail = failure(converted(chain, reference=path))
     assert (hop, name) == ("merged -> f16.gguf", "BOS")
     assert detail == "the GGUF puts a BOS in front of plain text and the tokenizer does not"
 
@@ -160,8 +157,7 @@ def test_a_stop_token_that_the_file_does_not_know_is_caught(chain, tmp_path):
     shutil.copytree(chain.merged, merged)
     settings = json.loads((merged / "generation_config.json").read_text())
     (merged / "generation_config.json").write_text(json.dumps(settings | {"eos_token_id": [2, 9]}))
-    fields = {name: getattr(chain, name) for name in chain.__struct_fields__} | {"merged": merged}
-    hop, name, detail = failure(Chain(**fields))
+    hop, name, detail = failure(converted(chain, merged=merged))
     assert (hop, name) == ("merged -> f16.gguf", "stop set")
     assert "9 (" in detail
     assert "ends no generation" in detail
@@ -171,8 +167,8 @@ def test_an_unmerged_adapter_is_caught(chain, tmp_path):
     merged = tmp_path / "merged"
     shutil.copytree(chain.merged, merged)
     shutil.copy(chain.base / "model.safetensors", merged / "model.safetensors")
-    fields = {name: getattr(chain, name) for name in chain.__struct_fields__} | {"merged": merged}
-    hop, _, detail = failure(Chain(**fields))
+    unmerged = converted(chain, merged=merged, base=chain.base, adapter=chain.adapter)
+    hop, _, detail = failure(unmerged)
     assert hop == "base+adapter -> merged"
     assert "weight[" in detail
 
@@ -183,9 +179,7 @@ def test_a_tokenizer_that_splits_otherwise_is_caught(chain, tmp_path):
     tokenizer = json.loads((merged / "tokenizer.json").read_text())
     tokenizer["model"]["merges"] = tokenizer["model"]["merges"][:200]
     (merged / "tokenizer.json").write_text(json.dumps(tokenizer))
-    fields = {name: getattr(chain, name) for name in chain.__struct_fields__}
-    fields |= {"merged": merged, "tuned": None}
-    hop, name, detail = failure(Chain(**fields))
+    hop, name, detail = failure(converted(chain, merged=merged))
     assert (hop, name) == ("merged -> f16.gguf", "prompts and token ids")
     assert "in the tokenizer and" in detail
 

@@ -30,13 +30,15 @@ def to_chat(data: CountRequest, *, normalise_nonces: bool) -> ChatRequest:
     messages = _system(data.system, normalise_nonces=normalise_nonces)
     for index, message in enumerate(data.messages):
         messages += _turn(message, f"messages.{index}")
-    choice = data.tool_choice
+    choice, output = data.tool_choice, data.output_config
     chat = ChatRequest(
         messages=messages,
         tools=_tools(data.tools or []),
         tool_choice=_choice(choice) if choice else None,
         parallel_tool_calls=not choice.disable_parallel_tool_use if choice else None,
         chat_template_kwargs=_variables(data),
+        reasoning_effort=output.effort if output else None,
+        response_format=(output.format if output else None) or data.output_format,
     )
     return _with_sampling(chat, data) if isinstance(data, MessagesRequest) else chat
 

@@ -5,6 +5,8 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from serve.api.constraint_schemas import ResponseFormat
+
 
 class AnthropicMessage(msgspec.Struct, kw_only=True):
     """One turn. `content` is text or a list of blocks."""
@@ -27,6 +29,13 @@ class Thinking(msgspec.Struct, kw_only=True):
     type: str
 
 
+class OutputConfig(msgspec.Struct, kw_only=True):
+    """The JSON schema that the answer has to keep to, and how hard to think, where it is known."""
+
+    format: ResponseFormat | None = None
+    effort: str | None = None
+
+
 class CountRequest(msgspec.Struct, kw_only=True):
     """A prompt. `model` is not checked: clients send names of their own."""
 
@@ -36,10 +45,12 @@ class CountRequest(msgspec.Struct, kw_only=True):
     tools: list[dict[str, Any]] | None = None
     tool_choice: ToolChoice | None = None
     thinking: Thinking | None = None
+    output_config: OutputConfig | None = None
+    output_format: ResponseFormat | None = None
 
 
 class MessagesRequest(CountRequest, kw_only=True):
-    """A prompt to answer."""
+    """A prompt to answer. `output_format` is the older place of `output_config.format`."""
 
     max_tokens: int
     stream: bool | None = None

@@ -416,3 +416,15 @@ def test_the_sdk_raises_its_own_error_for_a_refusal(sdk):
     choice = {"type": "tool", "name": "other"}
     with pytest.raises(errors.BadRequestError, match="tool_choice"):
         sdk.messages.create(**ASKING, tools=[TOOL], tool_choice=choice)
+
+
+@pytest.mark.parametrize("place", ["output_config", "output_format"])
+def test_an_answer_is_held_to_a_schema(live, place):
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    form = {"type": "json_schema", "schema": schema}
+    body = {place: {"format": form} if place == "output_config" else form}
+    assert ask(live, **body).status_code == 200
+    [asked] = live.engine.requests
+    held = json.loads(asked.constraint.source)
+    assert (asked.constraint.kind, held["properties"]) == ("json_schema", schema["properties"])
+    assert ask(live, **{place: {"format": {"type": "x"}, "type": "x"}}).status_code == 400

@@ -136,6 +136,12 @@ def _refuse(data: ResponseRequest) -> None:
         raise InvalidRequestError(
             "background is not supported; ask with stream and read on", param="background"
         )
+    for name in ("conversation", "prompt"):
+        if getattr(data, name):
+            raise InvalidRequestError(
+                f"{name} is not stored here; send the input itself, or previous_response_id",
+                param=name,
+            )
     if data.truncation not in {None, "disabled"}:
         raise InvalidRequestError(
             f"truncation {data.truncation!r} is not supported: nothing is left out in silence; "

@@ -31,7 +31,8 @@ class ResponseRequest(Sampling, kw_only=True):
     """Something to answer. `model` is not checked: clients send names of their own.
 
     With `previous_response_id` the input goes on where a stored response ended. `include` is
-    understood for `message.output_text.logprobs` and `reasoning.encrypted_content`.
+    understood for `message.output_text.logprobs` and `reasoning.encrypted_content`. `conversation`
+    and `prompt` name what a hosted service has stored, and are refused.
     """
 
     input: str | list[Item] | None = None
@@ -50,6 +51,8 @@ class ResponseRequest(Sampling, kw_only=True):
     include: list[str] | None = None
     top_logprobs: int | None = None
     truncation: str | None = None
+    conversation: Any = None
+    prompt: Any = None
     service_tier: str | None = None
     metadata: dict[str, str] | None = None
     user: str | None = None

@@ -280,6 +280,8 @@ def test_pings_keep_a_silent_stream_open(serving):
         ({"input": [{"type": "function_call_output"}]}, "input.0.call_id"),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input.0"),
         ({"background": True}, "background"),
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"truncation": "auto"}, "truncation"),
         ({"temperature": "hot"}, "temperature"),
         ({"max_output_tokens": -7}, "max_tokens"),

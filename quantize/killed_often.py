@@ -2,7 +2,7 @@
 
     run to the end ──▶ hashes      run, kill, run, kill, ... run to the end ──▶ the same hashes?
 
-Each kill comes after a random part of the time that the undisturbed run took, and takes the
+Each kill comes after a random part of the time the undisturbed run took, and takes the
 children along. What follows `--` goes to `python -m quantize`.
 """
 
@@ -22,6 +22,8 @@ from quantize.digest import sha256_file
 
 _QUANTIZE = (sys.executable, "-m", "quantize")
 _MOST_KILLS = 200
+_LATEST_SHARE = 0.8
+"""Of the undisturbed time; later moments are reached by what resumes."""
 
 
 class Told(Exception):  # noqa: N818  # it tells how a command ended, it is not one of ours
@@ -63,7 +65,7 @@ def killed_until_done(
     """
     moments: list[float] = []
     while len(moments) < _MOST_KILLS:
-        moment = chance.uniform(0, whole_seconds)
+        moment = chance.uniform(0, _LATEST_SHARE * whole_seconds)
         if run(command, home, moment) is not None:
             return moments
         moments.append(moment)

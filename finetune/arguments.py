@@ -8,6 +8,7 @@ from typing import Any
 
 from finetune import checkpoints
 from finetune.config import TrainConfig
+from finetune.home import APPLICATION
 from finetune.libraries import gpu_name, half_precision
 from finetune.shaping import Decision
 from finetune.steps import Schedule, per_process
@@ -69,6 +70,8 @@ def _shared(
         optim="adamw_torch",
         **_precision(),
         report_to="none",
+        project=APPLICATION,
+        run_name=folder.name,  # as loggers show it
         disable_tqdm=True,
     )
 

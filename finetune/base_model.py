@@ -131,6 +131,14 @@ def _identify_folder(ref: str, kind: Kind, folder: Path) -> BaseSource:
     )
 
 
+def architecture(source: BaseSource) -> str | None:
+    """Return what the base calls its family, such as `llama` or `gemma3`; nothing is loaded."""
+    if source.path.is_dir():
+        name = _read_config(source.path / "config.json").get("model_type")
+        return str(name) if name else None
+    return gguf_base.architecture(source.path)
+
+
 def make_loadable(source: BaseSource, config: BaseModelConfig) -> BaseModel:
     """Return a base model with a folder of weights, dequantising a GGUF when needed."""
     stated = licence.normalise(config.licence)

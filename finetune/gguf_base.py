@@ -45,6 +45,23 @@ class GgufFacts(msgspec.Struct, frozen=True, kw_only=True):
     chat_template: str | None
 
 
+def architecture(path: Path) -> str | None:
+    """Return `general.architecture`, which llama.cpp's tools write first; None if it is not there.
+
+    Source: the GGUF specification, file structure.
+    """
+    with path.open("rb") as stream:
+        stream.seek(24)  # magic, version, number of tensors, number of keys
+        key = _string(stream)
+        is_string = stream.read(4) == (8).to_bytes(4, "little")
+        return _string(stream) if key == "general.architecture" and is_string else None
+
+
+def _string(stream: Any) -> str:
+    length = int.from_bytes(stream.read(8), "little")
+    return bytes(stream.read(min(length, 64))).decode("utf-8", errors="replace")
+
+
 def read_facts(path: Path) -> GgufFacts:
     """Read the metadata of a GGUF.
 

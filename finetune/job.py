@@ -170,7 +170,7 @@ def _refuse_changes(run: Run, before: dict[str, Any], now: dict[str, Any]) -> No
 def _load(job: Job) -> Material:
     """Load all that can be refused before a run directory is worth creating."""
     check_loggers(job.config.train.loggers)
-    fast_model = libraries.import_unsloth()
+    fast_model = libraries.import_unsloth(base_model.architecture(job.source))
     processes.join_group()
     return _prepare(job, fast_model)
 

@@ -225,3 +225,8 @@ def test_a_failing_pip_says_what_to_do(python_that_says, said, message):
     python_that_says(said)
     with pytest.raises(BaseModelError, match=message):
         base_model.locate("packaged:smollm2-135m-instruct")
+
+
+def test_the_family_is_told_without_loading(tiny_model, tiny_gemma_gguf):
+    assert base_model.architecture(base_model.identify(str(tiny_model))) == "llama"
+    assert base_model.architecture(base_model.identify(str(tiny_gemma_gguf))) == "gemma3"

@@ -1,4 +1,8 @@
-"""Which 16-bit type a card trains in."""
+"""Which 16-bit type a card trains in, and what is compiled."""
+
+import os
+import sys
+from types import ModuleType
 
 import pytest
 
@@ -21,3 +25,14 @@ def test_cards_that_only_emulate_bfloat16_train_in_float16(monkeypatch, capabili
 def test_a_cpu_trains_in_full_precision(monkeypatch):
     monkeypatch.setattr(arguments, "gpu_name", lambda: None)
     assert arguments._precision() == {"bf16": False, "fp16": False}
+
+
+@pytest.mark.parametrize(("family", "setting"), [("gemma3", "1"), ("llama", None), (None, None)])
+def test_a_family_that_is_slow_to_compile_is_not_compiled(monkeypatch, tmp_path, family, setting):
+    fake = ModuleType("unsloth")
+    fake.FastLanguageModel = object()
+    monkeypatch.setitem(sys.modules, "unsloth", fake)
+    monkeypatch.setattr(os, "environ", os.environ | {"XDG_CACHE_HOME": str(tmp_path)})
+    os.environ.pop("UNSLOTH_COMPILE_DISABLE", None)
+    assert libraries.import_unsloth(family) is fake.FastLanguageModel
+    assert os.environ.get("UNSLOTH_COMPILE_DISABLE") == setting

@@ -25,10 +25,10 @@ def widen(model: Any, folder: Path) -> None:
 
     _widen_buffers(model)
     release = _releaser(folder)
-    inside = set()
+    inside, room = set(), Room()
     for block in _blocks(model):
         inside.update(block.modules())
-        _hook(block, list(block.modules()), release)
+        _hook(block, list(block.modules()), room, release)
     for module in model.modules():
         if module in inside or not module._parameters:  # noqa: SLF001  # direct ones only
             continue
@@ -37,7 +37,7 @@ def widen(model: Any, folder: Path) -> None:
         elif type(module) is torch.nn.Linear:
             module.forward = functools.partial(_in_slices, module, release)
         else:
-            _hook(module, [module], release)
+            _hook(module, [module], Room(), release)
 
 
 def _widen_buffers(model: Any) -> None:
@@ -69,7 +69,23 @@ def _blocks(module: Any) -> Iterator[Any]:
             yield from _blocks(child)
 
 
-def _hook(module: Any, parts: list[Any], release: Callable[[], None]) -> None:
+class Room:
+    """Hold memory for one layer's weights; fresh memory for each would be cleared first."""
+
+    def __init__(self) -> None:
+        self._taken: dict[tuple[int, tuple[int, ...]], Any] = {}
+
+    def wide(self, place: int, weight: Any) -> Any:
+        """Return a float32 copy of the layer's weight number `place`, good until the next layer."""
+        import torch
+
+        key = (place, tuple(weight.shape))
+        if key not in self._taken:
+            self._taken[key] = torch.empty(weight.shape, dtype=torch.float32)
+        return torch.nn.Parameter(self._taken[key].copy_(weight), requires_grad=False)
+
+
+def _hook(module: Any, parts: list[Any], room: Room, release: Callable[[], None]) -> None:
     """Widen the parameters of some parts of a module while it computes."""
     kept: list[tuple[dict[str, Any], str, Any]] = []
 
@@ -78,8 +94,8 @@ def _hook(module: Any, parts: list[Any], release: Callable[[], None]) -> None:
             own = part._parameters  # noqa: SLF001  # by the setter each would be registered anew
             for name, weight in own.items():
                 if weight is not None and weight.is_floating_point():
+                    own[name] = room.wide(len(kept), weight)
                     kept.append((own, name, weight))
-                    own[name] = _float(weight)
 
     def after(_module: Any, _args: Any, _output: Any) -> None:
         for own, name, weight in kept:
@@ -89,12 +105,6 @@ def _hook(module: Any, parts: list[Any], release: Callable[[], None]) -> None:
 
     module.register_forward_pre_hook(before)
     module.register_forward_hook(after, always_call=True)
-
-
-def _float(weight: Any) -> Any:
-    import torch
-
-    return torch.nn.Parameter(weight.float(), requires_grad=False)
 
 
 def _in_slices(module: Any, release: Callable[[], None], rows: Any) -> Any:

@@ -141,6 +141,8 @@ def describe(error: Exception) -> Failure:
             return _failure(400, str(error), param=getattr(error, "param", None))
         case HTTPException():
             return _http_failure(error)
+        case RecursionError():
+            return _failure(400, "the request is nested too deeply; send it flatter")
     return _failure(500, f"the server failed on this request: {type(error).__name__}")
 
 

@@ -20,6 +20,7 @@ CHAT = {"messages": [{"role": "user", "content": "hi"}]}
         ("POST", "/v1/completions", "[]", 400),
         ("POST", "/v1/completions", "{}", 400),
         ("POST", "/v1/completions", b"\xff\xfe", 400),
+        ("POST", "/v1/completions", '{"prompt":' + "[" * 20_000, 400),
     ],
 )
 def test_every_error_has_the_envelope_and_a_request_id(live, method, path, content, status):

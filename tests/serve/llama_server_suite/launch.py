@@ -1,7 +1,7 @@
 """Start this server as llama-server's command line asks; exit 64 where a flag has no counterpart.
 
 The model is the one that $SUITE_MODEL names, whatever was asked for, or $SUITE_FIM_MODEL where
-one that fills gaps was.
+one that fills gaps was, or $SUITE_EMBEDDING_MODEL.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 NOT_APPLICABLE = 64
 IGNORED = ("--hf-repo", "--hf-file", "--model-url", "--ubatch-size", "--n-predict")
 IGNORED += ("--model", "-fa", "--cache-ram", "--reasoning-format")
-READ = ("--ctx-size", "--api-key", "--cors-origins", "--batch-size", "--chat-template")
+READ = ("--pooling", "--ctx-size", "--api-key", "--cors-origins", "--batch-size", "--chat-template")
 IGNORED += ("--reasoning",)  # the plugin says it with each request
 SWITCHES = ("--offline", "--cont-batching", "--no-slots", "--slots", "--jinja", "--no-jinja")
 SWITCHES += ("--metrics", "--kv-unified", "--swa-full", "--verbose", "--no-ui")
-SWITCHES += ("--no-cache-idle-slots",)
+SWITCHES += ("--no-cache-idle-slots", "--embedding")
 SETTINGS = {
     "--host": "server.host",
     "--port": "server.port",
@@ -51,8 +51,7 @@ def main(words: list[str]) -> None:
         print(f"no counterpart of {' '.join(unknown)}", file=sys.stderr)
         sys.exit(NOT_APPLICABLE)
     given = {name: value for name, value in vars(args).items() if value is not None}
-    fills = "infill" in str(given.get("hf_repo"))
-    model = os.environ["SUITE_FIM_MODEL" if fills else "SUITE_MODEL"]
+    model = os.environ[_kind(given)]
     command = [sys.executable, "-m", "serve", "--no-tune", "--model", model]
     for setting, value in settings(given).items():
         command += ["--set", f"{setting}={value}"]
@@ -61,6 +60,15 @@ def main(words: list[str]) -> None:
         environment["EDGESMITH_API_KEY"] = given["api_key"]
     os.chdir(Path(__file__).resolve().parents[3])
     os.execve(command[0], command, environment)
+
+
+def _kind(given: dict[str, Any]) -> str:
+    """Return the variable that names the model; vectors of single tokens are not made here."""
+    if given["embedding"]:
+        if given.get("pooling") == "none":
+            sys.exit(NOT_APPLICABLE)
+        return "SUITE_EMBEDDING_MODEL"
+    return "SUITE_FIM_MODEL" if "infill" in str(given.get("hf_repo")) else "SUITE_MODEL"
 
 
 def settings(given: dict[str, Any]) -> dict[str, str]:

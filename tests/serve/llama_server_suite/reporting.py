@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 LEFT_OUT = {
     "test_compat_gcp.py": "routes of a cloud vendor",
-    "test_embedding.py": "needs an embedding model",
     "test_kv_keep_only_active.py": "asserts llama-server's own log lines",
     "test_lora.py": "needs an adapter from a hub",
     "test_mcp_servers.py": "llama-server's own tools",
@@ -126,6 +125,8 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 def _about_test(item: pytest.Item) -> str | None:
     if item.path.name == "test_infill.py" and "SUITE_FIM_MODEL" not in os.environ:
         return "needs a model with fill-in-the-middle tokens (--fim-model)"
+    if item.path.name == "test_embedding.py" and "SUITE_EMBEDDING_MODEL" not in os.environ:
+        return "needs an embedding model (--embedding-model)"
     names = (item.name, item.name.partition("[")[0])
     return next((TESTS_LEFT_OUT[name] for name in names if name in TESTS_LEFT_OUT), None)
 

@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--fim-model", type=Path, help="one with fill-in-the-middle tokens, for test_infill.py"
     )
+    parser.add_argument("--embedding-model", type=Path, help="for test_embedding.py")
     parser.add_argument("--reasons", action="store_true", help="say what failed or was left out")
     parser.add_argument("--seconds", type=int, default=900, help="time limit of one file")
     parser.add_argument("files", nargs="*", help="files of the suite, test_basic.py for example")
@@ -87,17 +88,17 @@ def unpack(sdist: Path, folder: Path) -> Path:
 def run_file(tests: Path, name: str, args: argparse.Namespace) -> list[list[str]]:
     """Return (test, outcome, reason) of each test in a file."""
     results = tests / f"{name}.results.jsonl"
-    environment = (
-        os.environ
-        | {
-            "LLAMA_SERVER_BIN_PATH": str(tests / "launcher"),
-            "PORT": str(free_port()),
-            "PYTHONPATH": os.pathsep.join([str(tests), str(HERE), str(HERE.parents[2])]),
-            "SUITE_MODEL": str(args.model),
-            "SUITE_RESULTS": str(results),
-        }
-        | ({"SUITE_FIM_MODEL": str(args.fim_model)} if args.fim_model else {})
-    )
+    environment = os.environ | {
+        "LLAMA_SERVER_BIN_PATH": str(tests / "launcher"),
+        "PORT": str(free_port()),
+        "PYTHONPATH": os.pathsep.join([str(tests), str(HERE), str(HERE.parents[2])]),
+        "SUITE_MODEL": str(args.model),
+        "SUITE_RESULTS": str(results),
+    }
+    if args.fim_model:
+        environment["SUITE_FIM_MODEL"] = str(args.fim_model)
+    if args.embedding_model:
+        environment["SUITE_EMBEDDING_MODEL"] = str(args.embedding_model)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "reporting", "-m", "not slow"]
     options = ["-p", "no:cacheprovider", "--timeout", "180", "-W", "ignore", f"unit/{name}"]
     running = subprocess.Popen(

@@ -86,8 +86,8 @@ class InputTooLongError(EngineError):
         self.num_prompt_tokens = num_tokens
         self.context_length = length
         super().__init__(
-            f"an input is too large: it has {num_tokens} tokens and the model takes {length} at once; split it or "
-            "serve with a larger --context-length"
+            f"an input is too large: it has {num_tokens} tokens and the model takes {length} at "
+            "once; split it or serve with a larger --context-length"
         )
 
 

@@ -21,8 +21,8 @@ _FLASH_ATTENTION = {False: 0, True: 1}  # llama.h `llama_flash_attn_type`
 
 
 def default_slots() -> int:
-    """Return twice the cores, within 4 to 16: see `EngineConfig.slots`."""
-    return min(max(2 * machine.num_cores(), 4), 16)
+    """Return twice the cores, within 8 to 16: see `EngineConfig.slots`."""
+    return min(max(2 * machine.num_cores(), 8), 16)
 
 
 def computes_on_gpu(config: EngineConfig) -> bool:

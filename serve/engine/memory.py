@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CONTEXT_LENGTH = 8192
 KV_SHARE = 0.25  # of free memory that the default pool of cells may take
+LEAST_FULL_CONTEXTS = 4  # that the default pool has room for, where there are as many slots
 RESERVE_BYTES = 256 * 2**20  # compute buffers, logits and Python
 
 # Bytes per element: blocks of 32 values plus a 16-bit scale. Source: ggml-common.h.
@@ -88,10 +89,14 @@ def _context_length(config: EngineConfig, shape: KvShape, cells_that_fit: int | 
 
 
 def _pool(length: int, slots: int, cells_that_fit: int | None) -> int:
-    """Give every slot a full context where a share of free memory pays for it."""
+    """Give half of the slots a full context where a share of free memory pays for it.
+
+    Few sequences are ever full at once, and who does not fit beside the running ones waits.
+    """
     if cells_that_fit is None:
         return slots * length
-    return max(length, min(slots * length, int(cells_that_fit * KV_SHARE)))
+    num_full = min(slots, max(LEAST_FULL_CONTEXTS, slots // 2))
+    return max(length, min(num_full * length, int(cells_that_fit * KV_SHARE)))
 
 
 def _too_large(

@@ -271,7 +271,7 @@ def test_special_tokens_are_parsed_only_when_asked_for(engine):
 def test_the_model_says_what_it_is(engine):
     info = engine.model_info
     assert (info.architecture, info.n_vocab, info.n_ctx_train) == ("llama", 49_152, 8192)
-    assert (info.context_length, info.n_slots, info.n_cells) == (1024, 7, 6 * 1024)
+    assert (info.context_length, info.n_slots, info.n_cells) == (1024, 7, 4 * 1024)
     assert "<|im_start|>" in info.chat_template
     assert info.eos_token_id in info.eog_token_ids
     assert info.metadata["general.architecture"] == "llama"

@@ -40,6 +40,12 @@ def test_with_memory_to_spare_every_slot_has_a_full_context_of_the_default_lengt
     assert chosen.kv_bytes == chosen.n_cells * CELL
 
 
+@pytest.mark.parametrize(("slots", "contexts"), [(2, 2), (4, 4), (8, 4), (16, 8)])
+def test_half_of_many_slots_get_a_full_context_where_memory_is_plenty(slots, contexts):
+    planned = plan(10**12, slots=slots)
+    assert planned.n_cells == contexts * planned.context_length
+
+
 def test_the_pool_takes_a_quarter_of_scarce_memory_and_at_least_one_context():
     assert plan(free_for(80_000)).n_cells == 20_000
     assert plan(free_for(10_000)).n_cells == 8192

@@ -112,6 +112,11 @@ def _calls(file: Path, text: str, names: set[str]) -> Iterator[Gap]:
             )
 
 
+def fills(gap: Gap, line: str) -> bool:
+    """Say whether a line is what was cut out; it may end there or go on as the suffix does."""
+    return (line + gap.suffix).startswith(gap.wanted + gap.suffix[:1])
+
+
 def calls(client: Client, wanted: Sequence[Gap], *, max_tokens: int) -> list[Arm]:
     """Ask for every gap without and with neighbours."""
     arms = [Arm(name="without neighbours"), Arm(name="with neighbours")]
@@ -120,7 +125,7 @@ def calls(client: Client, wanted: Sequence[Gap], *, max_tokens: int) -> list[Arm
         for arm, chosen in zip(arms, ((), context.neighbours), strict=True):
             answer = _ask(client, gap.prefix, gap.suffix, chosen, max_tokens=32)
             line = answer.text.partition("\n")[0]
-            arm.add(answer, is_exact=line.startswith(gap.wanted + gap.suffix[:1]))
+            arm.add(answer, is_exact=fills(gap, line))
         note(f"{number}/{len(wanted)}: {', '.join(f'{arm.name} {arm.num_exact}' for arm in arms)}")
     return arms
 

@@ -24,6 +24,15 @@ def test_arguments_of_imported_functions_are_cut_out(sources):
     assert (gap.wanted, gap.suffix[:1]) == ("1, b=2", ")")
 
 
+@pytest.mark.parametrize(
+    ("line", "is_exact"),
+    [("1, b=2", True), ("1, b=2)", True), ("1, b=2, c=3", False), ("1", False), ("", False)],
+)
+def test_an_answer_may_end_at_the_gap_or_go_on_as_the_suffix_does(line, is_exact, tmp_path):
+    gap = measure.Gap(file=tmp_path, prefix="tool(", wanted="1, b=2", suffix=")\nprint(1)")
+    assert measure.fills(gap, line) is is_exact
+
+
 def test_both_ways_are_asked_and_counted(sources, fake_server, capsys):
     arms = run(fake_server, capsys, "calls", "--folder", str(sources))
     assert [arm["num_requests"] for arm in arms] == [1, 1]

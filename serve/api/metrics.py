@@ -68,6 +68,30 @@ def render(stats: EngineStats, tuning: Tuning | None = None) -> str:
     return generate_latest(registry).decode()
 
 
+def render_embedding(num_read_tokens: int, num_calls: int) -> str:
+    """Return the page of a model that makes vectors: what it read, and that it wrote nothing."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_EmbeddingPage(num_read_tokens, num_calls))
+    return generate_latest(registry).decode()
+
+
+class _EmbeddingPage(Collector):
+    """One snapshot of what little there is."""
+
+    def __init__(self, num_read_tokens: int, num_calls: int) -> None:
+        self._counts = {
+            "edgesmith_prompt_tokens": ("Tokens of inputs that were read.", num_read_tokens),
+            "llamacpp:prompt_tokens": ("As edgesmith_prompt_tokens.", num_read_tokens),
+            "llamacpp:n_decode": ("Calls of llama_decode.", num_calls),
+            "llamacpp:tokens_predicted": ("None: vectors are no tokens.", 0),
+        }
+
+    def collect(self) -> Iterable[Metric]:
+        """Return every family."""
+        for name, (text, count) in self._counts.items():
+            yield CounterMetricFamily(name, text, value=count)
+
+
 class _Page(Collector):
     """One snapshot, as the library wants it."""
 

@@ -7,9 +7,9 @@ from litestar import MediaType, Request, Response, get
 from litestar.params import FromQuery
 
 from serve.api.errors import SwitchedOffError
-from serve.api.metrics import render
+from serve.api.metrics import render, render_embedding
 from serve.api.models import Provenance, provenance
-from serve.api.served import in_memory, serving
+from serve.api.served import Served, in_memory, serving
 from serve.chat.capabilities import Capabilities
 from serve.engine.request import SamplingParams
 from serve.engine.tuning import Tuning
@@ -131,7 +131,14 @@ async def metrics(
     """Render a loaded model's counters for Prometheus; without one there are none."""
     if not request.app.state.shown.metrics:
         raise SwitchedOffError("api.metrics")
-    served = in_memory(request, model)
-    known = None if served is None else (served.engine.stats(), served.engine.model_info.tuning)
+    served = in_memory(request, model, writes=False)
     began = str(request.app.state.started_at)
-    return Response(render(*known) if known else "", headers={"Process-Start-Time-Unix": began})
+    return Response(_figures(served), headers={"Process-Start-Time-Unix": began})
+
+
+def _figures(served: Served | None) -> str:
+    if served is None:
+        return ""
+    if served.is_embedding and served.embedder is not None:
+        return render_embedding(served.embedder.num_read_tokens, served.embedder.num_calls)
+    return render(served.engine.stats(), served.engine.model_info.tuning)

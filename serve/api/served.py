@@ -226,10 +226,15 @@ async def off_loop(size_chars: int, work: Callable[[], T]) -> T:
     return await asyncio.to_thread(work)
 
 
-def in_memory(request: Request[Any, Any, Any], name: str | None) -> Served | None:
-    """Return the model named, else the default, else the one used last; asking loads none."""
+def in_memory(
+    request: Request[Any, Any, Any], name: str | None, *, writes: bool = True
+) -> Served | None:
+    """Return the model named, else the default, else the one used last; asking loads none.
+
+    With `writes` only a model that writes text, none for embeddings.
+    """
     house = house_of(request)
     served = house.residents.peek(find(house, name).spec.name)
     if served is None and not name:
         served = next((each.value for each in house.residents.loaded()), None)
-    return None if served is None or served.is_embedding else served
+    return None if served is None or (writes and served.is_embedding) else served

@@ -44,7 +44,10 @@ _QUEUE_SECONDS = 2
 
 
 class EmbeddingEngine:
-    """A loaded embedding model. Make it with `load`, end it with `close`."""
+    """A loaded embedding model. Make it with `load`, end it with `close`.
+
+    `num_read_tokens` in `num_calls` of llama_decode were read since it was loaded.
+    """
 
     def __init__(self, handle: Any, context: Any, sized: Sized) -> None:
         self._lib = native.library()
@@ -55,6 +58,8 @@ class EmbeddingEngine:
         self._rows = RowBuffers(self._length)
         self._queue_limit = sized.config.queue_limit
         self._num_requests = 0
+        self.num_read_tokens = 0
+        self.num_calls = 0
         self.num_dimensions = int(self._lib.llama_model_n_embd_out(handle))
         self.model_info: ModelInfo = sized.info
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedding")
@@ -152,6 +157,8 @@ class EmbeddingEngine:
         code = self._lib.llama_decode(self._context, self._rows.fill(batch))
         if code:
             raise DecodeError(f"llama_decode returned {code}: {native.complaints() or 'no reason'}")
+        self.num_calls += 1
+        self.num_read_tokens += len(batch.token_ids)
         return [self._vector(seq_id) for seq_id in range(len(inputs))]
 
     def _vector(self, seq_id: int) -> Vector:

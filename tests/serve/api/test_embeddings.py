@@ -165,4 +165,20 @@ def test_lists_tell_an_embedding_model_from_a_writer(server):
     entries = {each["id"]: each for each in server.http.get("/v1/models").json()["data"]}
     assert entries["vectors"]["capabilities"] == ["embedding"]
     assert "completion" in entries["writer"]["capabilities"]
-    assert server.http.get("/metrics", params={"model": "vectors"}).text == ""
+
+
+def test_metrics_count_what_was_read(server):
+    def read():
+        page = server.http.get("/metrics", params={"model": "vectors"}).text
+        figures = dict(line.rsplit(" ", 1) for line in page.splitlines() if line[:1] != "#")
+        assert float(figures["llamacpp:tokens_predicted_total"]) == 0
+        names = ("edgesmith_prompt_tokens_total", "llamacpp:n_decode_total")
+        return [float(figures[name]) for name in names]
+
+    post(server, "/v1/embeddings", input="a")
+    before = read()
+    usage = post(server, "/v1/embeddings", input=TEXTS).json()["usage"]
+    assert [now - then for now, then in zip(read(), before, strict=True)] == [
+        usage["prompt_tokens"],
+        1,
+    ]

@@ -1,6 +1,7 @@
 """Real files that tests may use, each skipped with a reason where it is absent."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ import pytest
 MODELS = Path(os.environ.get("EDGESMITH_TEST_MODELS", "~/.cache/edgesmith/models")).expanduser()
 REPOSITORY = Path(__file__).resolve().parent.parent
 
+# A script's background jobs ignore SIGINT, and so does all that they start; tests send it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONGEST = ("test_end_to_end.py", "test_notebook.py", "test_pipeline.py", "test_command.py")
 """First, so that with two processes neither is left alone with them at the end."""

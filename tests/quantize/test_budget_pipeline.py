@@ -139,7 +139,7 @@ def test_a_size_that_cannot_be_read_is_refused_before_the_work(tmp_path, capsys,
 
 def test_probes_score_whole_sequences(tiny_merged, tiny_run):
     config, examples = QuantizeConfig(), tiny_run / "train.jsonl"
-    texts = budget_artifact._texts(tiny_merged / "f16.gguf", config, examples)
+    texts = budget_artifact.probe_texts(tiny_merged / "f16.gguf", config, examples)
     assert {len(text.prompt_token_ids) for text in texts} == {1}
     assert sum(len(text.response_token_ids) for text in texts) > 64
 

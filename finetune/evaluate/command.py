@@ -19,7 +19,7 @@ from finetune.evaluate.figures import figures_of, reference_parse_rate
 from finetune.evaluate.outcome import Evaluation, Shown
 from finetune.evaluate.prompts import Prompt, end_ids, make_prompt
 from finetune.evaluate.samples import Sample
-from finetune.evaluate.suites import HELDOUT, SUITES, Problem, load_suite, suite_file
+from finetune.evaluate.suites import HELDOUT, SUITES, Problem, drawn, load_suite, suite_file
 from finetune.run import read_manifest, utc_now
 
 SIDES: tuple[generate.Side, ...] = ("base", "tuned")
@@ -43,7 +43,11 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"{HELDOUT} (the run's own, default), {', '.join(SUITES)}, or a file of their fields",
     )
     add("--data", type=Path, metavar="DIR", help="folder that holds the suites' published files")
-    add("--limit", type=int, metavar="N", help="only the first N problems")
+    some = parser.add_mutually_exclusive_group()
+    some.add_argument("--limit", type=int, metavar="N", help="only the first N problems")
+    some.add_argument(
+        "--sample", type=int, metavar="N", help="only N problems, always the same, from all over"
+    )
     add("--mode", choices=("chat", "completion", "fim"), help="default: by the kind of problem")
     add("--max-tokens", type=int, metavar="N", help="of an answer; default: 512, 96 for a gap")
     add("--batch-size", type=int, metavar="N", help="answers at once; default: 4, 64 on a GPU")
@@ -62,13 +66,15 @@ def build_parser() -> argparse.ArgumentParser:
 def evaluate(arguments: Sequence[str]) -> str:
     """Generate what is missing, score what can be scored, return the table."""
     options = build_parser().parse_args(arguments)
-    for name in ("limit", "max_tokens", "batch_size"):
+    for name in ("limit", "sample", "max_tokens", "batch_size"):
         value = getattr(options, name)
         if value is not None and value < 1:
             raise EvaluationError(f"--{name.replace('_', '-')} is {value}; it must be 1 or more")
     run = options.run.expanduser().resolve()
     manifest = read_manifest(run)
     problems = load_suite(options.suite, options.data, run)[: options.limit]
+    if options.sample:
+        problems = drawn(problems, options.sample)
     folder = options.output or outcome.folder_of(run, options.suite)
     folder.mkdir(parents=True, exist_ok=True)
     answered = _generate(options, run, manifest, problems, folder)

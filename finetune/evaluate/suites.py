@@ -4,6 +4,7 @@ Knows the files' fields. Knows neither models nor how a solution is run.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import msgspec
 
 from finetune.data.files import read_rows
 from finetune.errors import EvaluationError
+from finetune.fingerprint import sha256_json
 
 HELDOUT = "heldout"
 SUITES = {
@@ -56,6 +58,13 @@ def load_suite(suite: str, data: Path | None, run: Path) -> list[Problem]:
     if not problems:
         raise EvaluationError(f"{suite} holds no problem")
     return problems
+
+
+def drawn(problems: Sequence[Problem], number: int) -> list[Problem]:
+    """Return some problems in their order, drawn by the digest of their ids; more hold fewer."""
+    digests = {item.task_id: sha256_json(item.task_id) for item in problems}
+    chosen = set(sorted(digests, key=digests.__getitem__)[:number])
+    return [item for item in problems if item.task_id in chosen]
 
 
 def suite_file(suite: str, data: Path | None) -> Path:

@@ -52,6 +52,13 @@ def test_only_missing_answers_are_generated(ask, tmp_path, monkeypatch):
     assert file.read_bytes() == whole
 
 
+def test_a_sample_may_grow(ask, monkeypatch):
+    assert "| answers | 2 | 2 |" in ask("--sample", 2)
+    assert "| answers | 3 | 3 |" in ask("--sample", 3)
+    monkeypatch.setattr(generate, "load", None)
+    assert "| answers | 2 | 2 |" in ask("--sample", 2)
+
+
 def test_complete_answers_need_no_weights(ask, monkeypatch):
     first = ask("--limit", 1)
     monkeypatch.setattr(generate, "load", None)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from finetune.errors import EvaluationError
-from finetune.evaluate.suites import load_suite
+from finetune.evaluate.suites import Problem, drawn, load_suite
 
 
 def write(path, rows):
@@ -69,3 +69,12 @@ def test_the_published_files_are_read(shared_data, suite):
     problems = load_suite(suite, shared_data, shared_data)
     assert len(problems) == num_problems[suite]
     assert all(problem.solution for problem in problems)
+
+
+def test_a_sample_is_the_same_whatever_the_order_and_part_of_a_larger_one():
+    problems = [Problem(task_id=str(n), kind="function", solution="x") for n in range(50)]
+    ids = [item.task_id for item in drawn(problems, 10)]
+    assert len(ids) == 10
+    assert ids == sorted(ids, key=int) != [str(n) for n in range(10)]
+    assert set(ids) == {item.task_id for item in drawn(problems[::-1], 10)}
+    assert set(ids) < {item.task_id for item in drawn(problems, 20)}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from finetune.base_model import BaseModel
     from finetune.data.prepare import Prepared
-    from finetune.job import Job
+    from finetune.identity import Job
     from finetune.run import Run
     from finetune.task import Outcome
 
@@ -98,7 +98,7 @@ def describe_run(
         ],
         "outputs": [],
         "base_model": base.manifest_entry(),
-        "versions": job.identity["versions"] | provenance.versions(provenance.OTHER_PACKAGES),
+        "versions": job.identity["versions"],
         "hardware": provenance.hardware(libraries.gpu_name()),
         "metrics": metrics,
     }

@@ -135,7 +135,7 @@ def dequantise(path: Path, sha256: str) -> tuple[Path, GgufFacts]:
     Raises:
         BaseModelError: not a GGUF, or an architecture that transformers cannot read.
     """
-    version = versions(("transformers",)).get("transformers", "none")
+    version = versions().get("transformers", "none")
     cached = cache_folder("bases", f"{sha256[:16]}-r{RECIPE}-transformers-{version}")
     facts_file = cached / "facts.json"
     if facts_file.is_file():

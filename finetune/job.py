@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from finetune import base_model, checkpoints, libraries, processes, provenance, trainer
+from finetune import base_model, checkpoints, libraries, processes, trainer
 from finetune.artifacts import (
     ROLES,
     describe_run,
@@ -19,45 +19,25 @@ from finetune.artifacts import (
     write_data_report,
     write_inputs,
 )
-from finetune.base_model import BaseModel, BaseSource
-from finetune.config import Config, load_config, to_plain, to_toml
-from finetune.data.examples import Dataset
-from finetune.data.gate import GateReport, describe, pass_gate
+from finetune.base_model import BaseModel
+from finetune.config import Config, load_config, to_toml
+from finetune.data.gate import describe
 from finetune.data.preferences import Preferences, prepare_pairs
 from finetune.data.prepare import Prepared, prepare
-from finetune.data.sources import load_dataset
 from finetune.errors import RunError
 from finetune.fingerprint import sha256_json
 from finetune.grown_base import grow
 from finetune.home import runs_root
+from finetune.identity import Job, identify, refuse_changes
 from finetune.loggers import check_loggers
 from finetune.model import load_model
 from finetune.model_card import model_card
-from finetune.parent import Parent, adopted, check_base, read_parent
 from finetune.plan import describe_plan, log_estimate
+from finetune.processes import say
 from finetune.report import write_report
 from finetune.run import Run, create_run, same_runs
 from finetune.task import Outcome, Task
-from finetune.template import choose_template, template_sha256
-
-
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A configuration with its inputs identified; `identity` is what the hash covers.
-
-    `parent` is the run whose adapter is trained further.
-    """
-
-    config: Config
-    source: BaseSource
-    parent: Parent | None
-    dataset: Dataset
-    gate: GateReport
-    identity: dict[str, Any]
-
-    @property
-    def config_hash(self) -> str:
-        """The SHA-256 that two equal fine-tunes share."""
-        return sha256_json(self.identity)
+from finetune.template import choose_template
 
 
 class Material(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,32 +49,17 @@ class Material(msgspec.Struct, frozen=True, kw_only=True):
     prepared: Prepared
     pairs: Preferences | None
 
-
-def identify(config: Config) -> Job:
-    """Locate base and data and compute the identity of the fine-tune."""
-    source = base_model.identify(config.base_model.ref)
-    parent = read_parent(config.base_model.adapter) if config.base_model.adapter else None
-    if parent is not None:
-        check_base(parent, source)
-        config = adopted(config, parent)
-    template = template_sha256(config.template)
-    dataset, gate = pass_gate(load_dataset(config.data, seed=config.train.seed), config.data)
-    inputs = {"base_model": source.sha256, "data": dataset.sha256, "template": template}
-    if parent is not None:
-        inputs["adapter"] = parent.sha256
-    identity = {
-        "config": to_plain(config),
-        "inputs": inputs,
-        "versions": provenance.versions(provenance.SHAPING_PACKAGES),
-    }
-    return Job(
-        config=config,
-        source=source,
-        parent=parent,
-        dataset=dataset,
-        gate=gate,
-        identity=identity,
-    )
+    @property
+    def rows_sha256(self) -> str:
+        """One digest over all token ids and what carries loss, of both sides, in order."""
+        sides = (self.prepared.train, self.prepared.heldout)
+        pairs = (*self.pairs.train, *self.pairs.heldout) if self.pairs else ()
+        return sha256_json(
+            [
+                [[row.input_ids, row.labels] for side in sides for row in side.encoded],
+                [pair.rejected_ids for pair in pairs],
+            ]
+        )
 
 
 def dry_run(config: Config) -> None:
@@ -113,10 +78,10 @@ def fine_tune(config: Config, *, force: bool) -> Path:
     job = identify(config)
     complete, unfinished = same_runs(root, job.config_hash)
     if complete is not None and not force:
-        _say(f"the same inputs and configuration are trained already: {complete.path}")
+        say(f"the same inputs and configuration are trained already: {complete.path}")
         return complete.path
     for run in unfinished:
-        _say(f"unfinished, not used: {run.path} (continue it with --resume {run.path})")
+        say(f"unfinished, not used: {run.path} (continue it with --resume {run.path})")
     material = _load(job)
     return _execute(job, _new_run(root, job), material)
 
@@ -140,30 +105,27 @@ def resume(path: Path) -> Path:
     _announced_root()
     run = Run(path.expanduser().resolve())
     if run.is_complete:
-        _say(f"{run.path} is complete; nothing to resume")
+        say(f"{run.path} is complete; nothing to resume")
         return run.path
     started = run.events("run_started")
     if not started:
         raise RunError(f"{run.path} is no unfinished fine-tune: its log.jsonl has no start")
     job = identify(load_config(run.path / "config.toml", []))
-    _refuse_changes(run, started[0]["identity"], job.identity)
+    refuse_changes(run.path, started[0]["identity"], job.identity)
     material = _load(job)
+    _refuse_other_rows(run, material)
     if processes.is_main():
         run.log("run_resumed", num_processes=processes.num_processes())
     return _execute(job, run, material)
 
 
-def _refuse_changes(run: Run, before: dict[str, Any], now: dict[str, Any]) -> None:
-    changed = [
-        f"{group}.{name} was {before[group].get(name)}, is {value}"
-        for group in ("inputs", "versions", "config")
-        for name, value in now[group].items()
-        if before[group].get(name) != value
-    ]
-    if changed:
+def _refuse_other_rows(run: Run, material: Material) -> None:
+    """Refuse to go on with rows that are not those of the checkpoints, whatever made them so."""
+    prepared = run.events("data_prepared")
+    if prepared and prepared[0].get("rows_sha256") != material.rows_sha256:
         raise RunError(
-            f"{run.path} cannot be resumed, its inputs changed: {'; '.join(changed)}; "
-            "start a new run"
+            f"{run.path} cannot be resumed: the same data now give other token ids than the run "
+            "was begun with; start a new run"
         )
 
 
@@ -190,15 +152,18 @@ def _prepare(job: Job, fast_model: Any = None) -> Material:
 
 
 def _execute(job: Job, run: Run, material: Material) -> Path:
-    _say(f"run: {run.path}")
+    say(f"run: {run.path}")
     base, tokenizer, prepared = material.base, material.tokenizer, material.prepared
     num_parameters = base_model.count_parameters(base.weights)
-    _say(describe_plan(job.config, base, prepared, num_parameters))
-    _say(f"{'gate:':<10}{describe(job.gate)}")
+    say(describe_plan(job.config, base, prepared, num_parameters))
+    say(f"{'gate:':<10}{describe(job.gate)}")
     if processes.is_main():
         log_estimate(run, job.config, prepared, num_parameters)
         run.log(
-            "data_prepared", **prepared.figures(), train_tokens_per_epoch=prepared.train.num_tokens
+            "data_prepared",
+            **prepared.figures(),
+            train_tokens_per_epoch=prepared.train.num_tokens,
+            rows_sha256=material.rows_sha256,
         )
         write_inputs(run, base, tokenizer, prepared)
         write_data_report(job, run, prepared)
@@ -246,13 +211,13 @@ def _finish(job: Job, run: Run, base: BaseModel, prepared: Prepared, outcome: Ou
 
 def _announced_root() -> Path:
     root, why = runs_root()
-    _say(f"runs: {root} ({why})")
+    say(f"runs: {root} ({why})")
     return root
 
 
 def _summarise(manifest: dict[str, Any]) -> None:
     metrics = manifest["metrics"]
-    _say(
+    say(
         f"held-out loss {metrics['heldout_response_loss_before_nats']:.4f} -> "
         f"{metrics['heldout_response_loss_after_nats']:.4f} nats per answer token; "
         f"{metrics['train_tokens']:,} tokens in {metrics['train_seconds']:.0f} s "
@@ -260,12 +225,7 @@ def _summarise(manifest: dict[str, Any]) -> None:
     )
     expected = metrics.get("expected_peak_gpu_memory_bytes")
     if expected:
-        _say(
+        say(
             f"peak GPU memory {metrics['peak_gpu_memory_bytes'] / 2**30:.1f} GiB, "
             f"{expected / 2**30:.1f} expected"
         )
-
-
-def _say(text: str) -> None:
-    if processes.is_main():
-        print(text, file=sys.stderr)

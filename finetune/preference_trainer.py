@@ -15,14 +15,17 @@ from typing import Any
 
 from finetune.data.preferences import Pair
 from finetune.heldout import losses_nats
+from finetune.progress import counting
 
 Likelihoods = list[tuple[float, float]]
 
 
 def log_likelihoods(model: Any, pairs: Sequence[Pair]) -> Likelihoods:
     """Return each pair's log-likelihoods of chosen and rejected answer, in nats."""
-    chosen = losses_nats(model, [pair.chosen for pair in pairs])
-    rejected = losses_nats(model, [pair.rejected for pair in pairs])
+    answers = [pair.chosen for pair in pairs] + [pair.rejected for pair in pairs]
+    show = counting("answers weighed before the first step", len(answers))
+    losses = losses_nats(model, answers, show=show)
+    chosen, rejected = losses[: len(pairs)], losses[len(pairs) :]
     return [(-one, -other) for one, other in zip(chosen, rejected, strict=True)]
 
 

@@ -4,6 +4,7 @@ Knows torch.distributed only. With one process everything here is free and does 
 """
 
 import os
+import sys
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -17,6 +18,12 @@ def num_processes() -> int:
 def is_main() -> bool:
     """Whether this process writes the run and speaks to the user."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def say(text: str) -> None:
+    """Tell the user something, once."""
+    if is_main():
+        print(text, file=sys.stderr)
 
 
 def join_group() -> None:

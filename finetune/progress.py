@@ -4,10 +4,16 @@ Knows numbers to show, nothing of where they come from.
 """
 
 import sys
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
 import msgspec
+
+from finetune.processes import say
+
+SECONDS_BETWEEN_COUNTS = 5.0
 
 
 class StepFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +38,19 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def counting(what: str, total: int) -> Callable[[int], None]:
+    """Return what tells, every few seconds, how many of something are done."""
+    told = time.monotonic()
+
+    def show(done: int) -> None:
+        nonlocal told
+        if time.monotonic() - told >= SECONDS_BETWEEN_COUNTS:
+            told = time.monotonic()
+            say(f"{what}: {done}/{total}")
+
+    return show
 
 
 class Progress:

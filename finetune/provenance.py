@@ -10,14 +10,26 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-SHAPING_PACKAGES = ("unsloth", "torch", "transformers", "trl", "peft")
-OTHER_PACKAGES = ("unsloth_zoo", "accelerate", "datasets", "tokenizers", "gguf", "bitsandbytes")
+PACKAGES = (
+    "unsloth",
+    "unsloth_zoo",
+    "torch",
+    "transformers",
+    "tokenizers",
+    "trl",
+    "peft",
+    "accelerate",
+    "datasets",
+    "datasketch",
+    "gguf",
+    "bitsandbytes",
+)
 
 
-def versions(packages: tuple[str, ...]) -> dict[str, str]:
-    """Return the installed version of each package; absent ones are left out."""
+def versions() -> dict[str, str]:
+    """Return the installed version of each package a run is made with; absent ones are left out."""
     found = {}
-    for name in packages:
+    for name in PACKAGES:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

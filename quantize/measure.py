@@ -12,6 +12,7 @@ import msgspec
 
 from quantize import pass_at_1
 from quantize.config import MeasureConfig, to_dict
+from quantize.digest import sha256_code
 from quantize.errors import LibraryError
 from quantize.inspect_gguf import contents
 from quantize.llama_cpp_source import pin
@@ -22,6 +23,9 @@ from quantize.run import say
 from quantize.timing import sample, time_in_turns
 
 _COMPARED = ("mean_kld_nats", "p99_kld_nats", "top1_agreement", "perplexity_ratio")
+
+_MEASURES = ("quantize.quality", "quantize.timing", "quantize.speed_probe")
+"""These and all they import say what a figure means."""
 
 _OWN_RECORD = ("text", "examples", "pass_at_1")
 """Settings that are recorded by what they came to, beside the figures."""
@@ -59,6 +63,7 @@ def _settings(
         "reference_sha256": reference_sha256,
         "context_tokens": context,
         "llama_cpp_commit": pin().llama_cpp_commit,
+        "code": sha256_code(*_MEASURES),
     }
     as_read: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(settings))
     return as_read

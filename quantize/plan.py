@@ -7,7 +7,7 @@ import msgspec
 
 from quantize import budget_artifact, imatrix_artifact, recommend
 from quantize.config import QuantizeConfig
-from quantize.digest import sha256_json
+from quantize.digest import sha256_code, sha256_json
 from quantize.llama_cpp_source import installed_version, pin
 from quantize.quant_types import QuantType, resolve
 from quantize.resume import belongs_to
@@ -16,6 +16,7 @@ from quantize.source import Source
 from quantize.source import resolve as resolve_source
 
 STAGE = "quantize"
+MAKES_FILES = "quantize.build"  # this module and all it imports: every line that shapes bytes
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,6 +65,7 @@ def _config_hash(source: Source, types: tuple[QuantType, ...], config: QuantizeC
             "probes": imatrix_artifact.text_hashes(source, config.imatrix) if probed else None,
             "inputs": [source.sha256],
             "versions": _shaping_versions(),
+            "code": sha256_code(MAKES_FILES),
         }
     )
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from finetune.errors import DataError
+from finetune.fingerprint import sha256_file, sha256_files
 
 Rows = Iterator[tuple[str, Any]]
 TABLES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
@@ -51,9 +52,14 @@ def data_files(path: Path) -> list[Path]:
     if not found:
         raise DataError(
             f"{path} holds no data files; expected {', '.join(TABLES)}, or sources with "
-            'data.source = "folder"'
+            'data.source = "texts"'
         )
     return found
+
+
+def sha256_data(path: Path) -> str:
+    """Return one digest over a table file, or over all below a folder."""
+    return sha256_file(path) if path.is_file() else sha256_files(path, data_files(path))
 
 
 def _readers() -> dict[str, Callable[[Path, bytes], Rows]]:

@@ -14,11 +14,11 @@ from finetune import hub, licence
 from finetune.data import stdlib_functions
 from finetune.data.documents import load_documents
 from finetune.data.examples import Dataset, Example, joined
-from finetune.data.files import data_files, read_rows
+from finetune.data.files import data_files, read_rows, sha256_data
 from finetune.data.rows import detect_format, to_example
 from finetune.data.settings import DataConfig
 from finetune.errors import DataError
-from finetune.fingerprint import sha256_file, sha256_files, sha256_json
+from finetune.fingerprint import sha256_json
 from finetune.recipes.raft import load_raft
 
 
@@ -62,7 +62,7 @@ def _load_file(config: DataConfig) -> Dataset:
     files = data_files(path)
     return Dataset(
         ref=path.name,
-        sha256=sha256_file(path) if path.is_file() else sha256_files(path, files),
+        sha256=sha256_data(path),
         size_bytes=sum(file.stat().st_size for file in files),
         licence=licence.normalise(config.licence) or licence_beside(path),
         examples=examples,

@@ -20,11 +20,12 @@ from finetune.checkpoints import figures_until, load_adapter, newest_checkpoint,
 from finetune.data.packing import Row
 from finetune.errors import InterruptedRunError, TrainingError
 from finetune.heldout import response_loss_nats
+from finetune.libraries import gpu_name
 from finetune.loggers import make_callbacks
 from finetune.noise import EmbeddingNoise
 from finetune.observer import Observer, make_callback
 from finetune.preference_trainer import HeldoutPreferences, make_preference_trainer
-from finetune.processes import from_main, is_main, num_processes, wait_for_all
+from finetune.processes import from_main, is_main, num_processes, say, wait_for_all
 from finetune.progress import Progress
 from finetune.run import Run
 from finetune.shaping import Decision
@@ -187,6 +188,8 @@ def _train(task: Task, decision: Decision, measure: Measure) -> Session:
         for callback in make_callbacks(settings.loggers, run.path, first_step=reached + 1):
             trainer.add_callback(callback)
         if not watch.is_exhausted:
+            if gpu_name() is not None:
+                say("the first step compiles kernels; that can take a minute or more")
             with EmbeddingNoise(task.model, settings.neftune_alpha):
                 trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     observer.raise_non_finite()

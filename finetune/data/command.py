@@ -63,8 +63,10 @@ def show_data(config: Config, output: Path) -> None:
     (output / "report.json").write_bytes(content)
     console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
     console.print(page, markup=False)
-    console.print("What carries loss is green; the rest is context.\n", style="bold")
-    for text in masked_examples(prepared.train.encoded, tokenizer):
+    framed = console.color_system is None
+    how = "stands between ⟦ and ⟧" if framed else "is green"
+    console.print(f"What carries loss {how}; the rest is context.\n", style="bold")
+    for text in masked_examples(prepared.train.encoded, tokenizer, framed=framed):
         console.print(text)
         console.rule()
     print(f"written: {output / 'report.md'}, {output / 'report.json'}", file=sys.stderr)

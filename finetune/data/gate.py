@@ -22,6 +22,7 @@ from finetune.errors import DataError
 PROBLEM_TEXTS = ("prompt", "text", "question", "canonical_solution", "code", "solution")
 PROBLEM_NAMES = ("task_id", "id", "name")
 SHOWN = 20
+NUM_BEGIN = 60
 
 
 class GateReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,12 +32,13 @@ class GateReport(msgspec.Struct, frozen=True, kw_only=True):
     formats: dict[str, int]
     num_exact_duplicates: int
     num_near_duplicates: int
-    near_duplicates: list[tuple[str, str]]
+    near_duplicates: list[dict[str, str]]
     num_problems: int
     num_contaminated: int
     contaminated: list[dict[str, Any]]
     num_with_secrets: int
     secrets: dict[str, int]
+    with_secrets: list[dict[str, Any]]
     secrets_dropped: bool
     licence_notices: dict[str, int]
     num_kept: int
@@ -66,7 +68,7 @@ def pass_gate(dataset: Dataset, config: DataConfig) -> tuple[Dataset, GateReport
         num_exact_duplicates=len(found) - len(examples),
         num_near_duplicates=len(repeats),
         near_duplicates=[
-            (examples[copy].id[:12], examples[original].id[:12])
+            {**_named(examples[copy]), "kept": examples[original].id[:12]}
             for copy, original in list(repeats.items())[:SHOWN]
         ],
         num_problems=len(problems),
@@ -74,6 +76,10 @@ def pass_gate(dataset: Dataset, config: DataConfig) -> tuple[Dataset, GateReport
         contaminated=[_plain(each, examples) for each in tainted[:SHOWN]],
         num_with_secrets=len(secret),
         secrets=dict(Counter(kind for kinds in secret.values() for kind in kinds)),
+        with_secrets=[
+            {"example": examples[place].id[:12], "kinds": sorted(kinds)}
+            for place, kinds in list(secret.items())[:SHOWN]
+        ],
         secrets_dropped=config.secrets == "drop",
         licence_notices=dict(Counter(name for text in texts for name in licences_in(text))),
         num_kept=len(kept),
@@ -100,9 +106,14 @@ def text_of(example: Example | Document) -> str:
     return "\n".join([*texts, example.rejected or ""]).rstrip("\n")
 
 
+def _named(example: Example | Document) -> dict[str, str]:
+    """Return what an example is found again by: its digest and how it begins."""
+    return {"example": example.id[:12], "begins": " ".join(text_of(example).split())[:NUM_BEGIN]}
+
+
 def _plain(found: Contamination, examples: list[Example | Document]) -> dict[str, Any]:
     return {
-        "example": examples[found.example].id[:12],
+        **_named(examples[found.example]),
         "benchmark": found.source,
         "problem": found.identifier,
         "share": round(found.share, 3),

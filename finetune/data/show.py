@@ -103,27 +103,40 @@ def _dropped(gate: GateReport) -> list[str]:
     if gate.contaminated:
         lines.append("\nClose to benchmark problems (share of the problem's word 8-grams):\n")
         lines += [
-            f"- {found['example']}: {found['benchmark']} {found['problem']}, {found['share']:.0%}"
+            f"- {found['benchmark']} {found['problem']}, {found['share']:.0%}: {_named(found)}"
             for found in gate.contaminated
         ]
     if gate.near_duplicates:
-        lines.append("\nNear duplicates (dropped, kept):\n")
-        lines += [f"- {copy}, {original}" for copy, original in gate.near_duplicates]
+        lines.append("\nNear duplicates, dropped for the one that is kept:\n")
+        lines += [f"- {found['kept']}: {_named(found)}" for found in gate.near_duplicates]
+    if gate.with_secrets:
+        lines.append("\nWhat looks like a secret:\n")
+        lines += [
+            f"- {', '.join(found['kinds'])}: {found['example']}" for found in gate.with_secrets
+        ]
     return lines
 
 
-def masked_examples(rows: Sequence[Encoded], tokenizer: Any, count: int = 3) -> list[Any]:
+def _named(found: dict[str, Any]) -> str:
+    begins = found["begins"].replace("`", "'")
+    return f"{found['example']}, `{begins}`"
+
+
+def masked_examples(
+    rows: Sequence[Encoded], tokenizer: Any, count: int = 3, *, framed: bool = False
+) -> list[Any]:
     """Return examples of small, median and large length as rich texts: what carries loss is green.
 
-    Special tokens are written out, so the token that ends an answer is seen inside the loss.
+    `framed` also puts it between ⟦ and ⟧, for where colours are lost. Special tokens are written
+    out, so the token that ends an answer is seen inside the loss.
     """
     ranked = sorted(rows, key=lambda row: row.num_tokens)
     median = statistics.median_low(range(len(ranked)))
     places = sorted({0, median, min(len(ranked) - 1, len(ranked) * 9 // 10)})[:count]
-    return [_coloured(ranked[place], tokenizer) for place in places]
+    return [_coloured(ranked[place], tokenizer, framed=framed) for place in places]
 
 
-def _coloured(row: Encoded, tokenizer: Any) -> Any:
+def _coloured(row: Encoded, tokenizer: Any, *, framed: bool) -> Any:
     from rich.text import Text
 
     text = Text()
@@ -132,6 +145,8 @@ def _coloured(row: Encoded, tokenizer: Any) -> Any:
         learnt = row.labels[start] != IGNORED
         if end == row.num_tokens or (row.labels[end] != IGNORED) != learnt:
             part = tokenizer.decode(row.input_ids[start:end])
+            if learnt and framed:
+                part = f"⟦{part}⟧"
             text.append(part, style=LEARNT if learnt else CONTEXT)
             start = end
     return text

@@ -53,6 +53,7 @@ def test_a_benchmark_problem_is_dropped_and_named(tmp_path):
         "HumanEval/7",
         1.0,
     )
+    assert found["begins"] == LONG[:60]
 
 
 @pytest.mark.parametrize(("choice", "num_kept"), [("drop", 1), ("flag", 2)])
@@ -60,6 +61,8 @@ def test_secrets_are_dropped_or_only_flagged(choice, num_kept):
     leak = conversation("how do I log in?", "use ghp_" + "a1" * 20)
     _, report = pass_gate(dataset(leak, example(3)), DataConfig(secrets=choice))
     assert (report.num_kept, report.secrets) == (num_kept, {"GitHub token": 1})
+    assert [found["kinds"] for found in report.with_secrets] == [["GitHub token"]]
+    assert "ghp_" not in str(report)  # the report may be published with the run
 
 
 def test_nothing_left_is_an_error_that_counts_the_reasons():

@@ -32,6 +32,8 @@ def test_the_answer_and_its_end_are_coloured_and_the_question_is_not(tiny_tokeni
     learnt = [text.plain[span.start : span.end] for span in text.spans if span.style == LEARNT]
     assert learnt == ["return a<|im_end|>"]
     assert "say" in text.plain
+    (framed,) = masked_examples(encoded(tiny_tokenizer, ["return a"]), tiny_tokenizer, framed=True)
+    assert framed.plain.endswith("⟦return a<|im_end|>⟧")
 
 
 @pytest.mark.slow
@@ -46,7 +48,8 @@ def test_the_command_prints_and_writes_the_report(tiny_model, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "alpaca (9 rows)" in done.stdout
-    assert "<|im_end|>" in done.stdout
+    assert "What carries loss stands between ⟦ and ⟧" in done.stdout
+    assert "<|im_end|>⟧" in done.stdout
     report = msgspec.json.decode((tmp_path / "out" / "report.json").read_bytes())
     assert report["gate"]["num_kept"] == 9
     assert report["counts"]["num_train_examples"] + report["counts"]["num_heldout_examples"] == 9

@@ -88,7 +88,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _measure(options: argparse.Namespace) -> int:
     from quantize.assess import measure_run
-    from quantize.measurement_file import FILE
+    from quantize.measure.measurements import FILE
 
     config = _config(options)
     budget = msgspec.structs.replace(
@@ -117,23 +117,23 @@ def _recommend(options: argparse.Namespace) -> int:
 
 def _adapter(options: argparse.Namespace) -> int:
     if options.compare is not None:
-        from quantize.adapter_compare import rows_of
         from quantize.assess import recommend_run
         from quantize.pipeline import adapter_run
+        from quantize.report.adapter_compare import rows_of
 
         print(adapter_run(options.compare))
         for line in rows_of(options.compare):
             runs.say(line)
         recommend_run(options.compare, _config(options).recommend)
         return 0
-    from quantize.lora_gguf import export_adapter
+    from quantize.convert.lora_gguf import export_adapter
 
     print(export_adapter(options.source, options.out))
     return 0
 
 
 def _types(_options: argparse.Namespace) -> int:
-    from quantize.quant_types import aliases, table
+    from quantize.llama.quant_types import aliases, table
 
     for entry in table().values():
         needs = ", needs an importance matrix" if entry.needs_imatrix else ""

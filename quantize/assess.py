@@ -5,15 +5,17 @@ All of it stands beside the run; nothing here changes a file that the manifest l
 
 from pathlib import Path
 
-from quantize import measure, recommend, report
 from quantize.config import MeasureConfig, QuantizeConfig, RecommendConfig
 from quantize.errors import RunError
-from quantize.measurement_file import Measurement, Subject, machine_record, read
-from quantize.metadata import parent_sha256
+from quantize.llama.metadata import parent_sha256
+from quantize.measure.measurements import Measurement, Subject, machine_record, read
+from quantize.measure.measuring import measure
 from quantize.plan import STAGE
 from quantize.progress import Steps
-from quantize.publish import publish
+from quantize.report import recommend, tables
+from quantize.report.publish import publish
 from quantize.run import Manifest, read_manifest, say
+from quantize.space import parse_bytes
 
 LOG = "log.jsonl"
 
@@ -22,7 +24,7 @@ def measure_run(run: Path, config: QuantizeConfig, steps: Steps | None = None) -
     """Measure what is not known on this machine, recommend and write the report."""
     written = read_manifest(run)
     subjects = [Subject(path=path, sha256=digest) for path, digest in files(run, written)]
-    done = measure.measure(
+    done = measure(
         run,
         subjects,
         _examples(run, config.measure),
@@ -30,7 +32,7 @@ def measure_run(run: Path, config: QuantizeConfig, steps: Steps | None = None) -
         steps or Steps(run / LOG),
         context=config.recommend.context,
     )
-    for line in report.table(done):
+    for line in tables.table(done):
         say(line)
     recommend_run(run, config.recommend)
     return done
@@ -53,14 +55,14 @@ def recommend_run(run: Path, bounds: RecommendConfig) -> recommend.Recommendatio
     machine_id, known = machine_record()["id"], read(run)
     chosen = recommend.recommend(
         recommend.candidates(files(run, written), known, machine_id, bounds.context),
-        ram_bytes=recommend.parse_bytes(bounds.ram),
+        ram_bytes=parse_bytes(bounds.ram),
         context=bounds.context,
         bounds=bounds,
     )
     if chosen.file is not None:
         recommend.write(run, chosen)
     say(f"recommended: {chosen.file or 'none'}: {chosen.reason}")
-    report.write(
+    tables.write(
         run,
         known,
         machine_id,
@@ -68,7 +70,7 @@ def recommend_run(run: Path, bounds: RecommendConfig) -> recommend.Recommendatio
         quantized_from=written.base_model.quantized_from,
     )
     here = [entry for entry in known if entry.machine.get("id") == machine_id]
-    publish(run, written, report.whole(here), chosen)
+    publish(run, written, tables.whole(here), chosen)
     return chosen
 
 

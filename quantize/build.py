@@ -9,27 +9,29 @@ from pathlib import Path
 
 import msgspec
 
-from quantize import budget_artifact, hf_folder
-from quantize.adapter import Adapter, read_adapter
-from quantize.budget_search import Found
+from quantize.budget import artifact as budget_artifact
+from quantize.budget.search import Found
 from quantize.config import QuantizeConfig
-from quantize.convert import convert_to_f16, require_space
+from quantize.convert import hf_folder
+from quantize.convert.adapter import Adapter, read_adapter
+from quantize.convert.converter import convert_to_f16
+from quantize.convert.fim_keys import missing_fim_keys
+from quantize.convert.merge import merge
 from quantize.digest import sha256_pairs
 from quantize.errors import SourceError
-from quantize.fim_keys import missing_fim_keys
-from quantize.finite import require_finite
-from quantize.ggml_types import by_name
-from quantize.gguf_header import read_header
-from quantize.imatrix_artifact import FILE as IMATRIX
-from quantize.imatrix_artifact import UsedImatrix, examples, provide
-from quantize.llama_quantize import TypeChoice, planned, quantize_file
-from quantize.merge import merge
-from quantize.metadata import Provenance, write_with_keys
+from quantize.imatrix.artifact import FILE as IMATRIX
+from quantize.imatrix.artifact import UsedImatrix, examples, provide
+from quantize.llama.finite import require_finite
+from quantize.llama.ggml_types import by_name
+from quantize.llama.gguf_header import read_header
+from quantize.llama.metadata import Provenance, write_with_keys
+from quantize.llama.quant_types import QuantType, name_of, resolve
+from quantize.llama.quantizer import TypeChoice, planned, quantize_file
 from quantize.progress import Steps
-from quantize.quant_types import QuantType, name_of, resolve
 from quantize.resume import Ledger
 from quantize.run import OutputRecord, say
 from quantize.source import Source, folder_files
+from quantize.space import require_space
 
 
 class Built(msgspec.Struct, frozen=True, kw_only=True):

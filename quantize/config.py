@@ -159,7 +159,7 @@ class MeasureConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class VerifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """State the bounds of the parity gate between the merged model and its f16 file.
 
-    Those of the quantized types stand in `quantize/verify_bounds.py`.
+    Those of the quantized types stand in `quantize/verify/bounds.py`.
     """
 
     num_prompts: int = 6

@@ -10,19 +10,18 @@ from typing import Any
 import msgspec
 import tomli_w
 
-from quantize import verify
-from quantize.adapter import read_adapter
-from quantize.adapter_compare import FILE as COMPARISON
-from quantize.adapter_compare import compare_adapter
 from quantize.assess import LOG, files, measure_run, recommend_run, require_stage
 from quantize.build import Builder, Built
 from quantize.config import QuantizeConfig, to_dict
+from quantize.convert.adapter import read_adapter
 from quantize.errors import RunError
 from quantize.examples import read_examples
 from quantize.machine import peak_bytes
 from quantize.plan import STAGE, Plan, warnings
 from quantize.progress import Steps
 from quantize.record import manifest, provenance
+from quantize.report.adapter_compare import FILE as COMPARISON
+from quantize.report.adapter_compare import compare_adapter
 from quantize.resume import Ledger, discard_partial, locked
 from quantize.run import (
     MANIFEST,
@@ -35,7 +34,8 @@ from quantize.run import (
 )
 from quantize.source import Source
 from quantize.source import resolve as resolve_source
-from quantize.verify_texts import Chain
+from quantize.verify import gate
+from quantize.verify.texts import Chain
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,7 +49,7 @@ def execute(work: Plan, options: Options) -> Path:
     """Carry out a plan and return the complete run."""
     if work.existing is not None:
         say(f"already done: {work.existing} (the same source, configuration and tools; --force)")
-        if options.verify and not verify.passed(work.existing):
+        if options.verify and not gate.passed(work.existing):
             verify_run(work.existing, work.config).require()
         if options.measure:
             measure_run(work.existing, work.config)
@@ -82,7 +82,7 @@ def adapter_run(run: Path) -> Path:
     return run / COMPARISON
 
 
-def verify_run(run: Path, config: QuantizeConfig) -> verify.Verification:
+def verify_run(run: Path, config: QuantizeConfig) -> gate.Verification:
     """Check a complete run again, with what of its inputs is still there."""
     written = read_manifest(run)
     require_stage(run, written)
@@ -100,11 +100,11 @@ def verify_run(run: Path, config: QuantizeConfig) -> verify.Verification:
         say(f"the finetune run {source.ref} is gone: the merge itself is not checked")
     steps = Steps(run / LOG)
     with steps.step("verify that the files are those of the manifest"):
-        unchanged = verify.compare_files(run, written.outputs)
-    checked = verify.verify(
+        unchanged = gate.compare_files(run, written.outputs)
+    checked = gate.verify(
         _chain(run, built, base, tuned), config.verify, steps, before=(unchanged,)
     )
-    verify.write(run, checked)
+    gate.write(run, checked)
     return checked
 
 
@@ -120,8 +120,8 @@ def _complete(run: Path, work: Plan, options: Options, steps: Steps) -> None:
         if built.adapter is not None:
             base, tuned = work.source.weights, work.source.path
         built = _with_folder(built, work.source)
-        checked = verify.verify(_chain(run, built, base, tuned), work.config.verify, steps)
-        verify.write(run, checked)
+        checked = gate.verify(_chain(run, built, base, tuned), work.config.verify, steps)
+        gate.write(run, checked)
         checked.require()
         metrics = checked.metrics()
     outputs, peak = builder.outputs(), peak_bytes()

@@ -5,15 +5,17 @@ from pathlib import Path
 
 import msgspec
 
-from quantize import budget_artifact, imatrix_artifact, recommend
+from quantize.budget import artifact as budget_artifact
 from quantize.config import QuantizeConfig
 from quantize.digest import sha256_code, sha256_json
-from quantize.llama_cpp_source import installed_version, pin
-from quantize.quant_types import QuantType, resolve
+from quantize.imatrix import artifact as imatrix_artifact
+from quantize.llama.cpp_source import installed_version, pin
+from quantize.llama.quant_types import QuantType, resolve
 from quantize.resume import belongs_to
 from quantize.run import find_by_hash, is_complete, read_manifest, say
 from quantize.source import Source
 from quantize.source import resolve as resolve_source
+from quantize.space import parse_bytes
 
 STAGE = "quantize"
 MAKES_FILES = "quantize.build"  # this module and all it imports: every line that shapes bytes
@@ -33,7 +35,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def plan(source_text: str | None, config: QuantizeConfig, *, force: bool = False) -> Plan:
     """Check types and source, and look for a run that is already there."""
     resolve(config.types, has_imatrix=config.imatrix.source != "none")  # before reading the source
-    recommend.parse_bytes(config.recommend.ram)
+    parse_bytes(config.recommend.ram)
     budget_artifact.require_valid(config.budget)
     source, chosen = resolve_source(source_text)
     say(chosen)

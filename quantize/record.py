@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from quantize import imatrix_artifact
 from quantize.config import to_dict
-from quantize.llama_cpp_source import pin
+from quantize.imatrix import artifact as imatrix_artifact
+from quantize.llama.cpp_source import pin
+from quantize.llama.metadata import Provenance
 from quantize.machine import hardware
-from quantize.metadata import Provenance
 from quantize.plan import STAGE, Plan
 from quantize.run import (
     SCHEMA_VERSION,

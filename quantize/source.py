@@ -13,8 +13,8 @@ import msgspec
 from quantize.digest import sha256_file, sha256_folder, sha256_pairs
 from quantize.errors import SourceError
 from quantize.examples import read_examples
-from quantize.gguf_header import read_header
-from quantize.inspect_gguf import main_type
+from quantize.llama.gguf_header import read_header
+from quantize.llama.inspect_gguf import main_type
 from quantize.run import (
     MANIFEST,
     BaseModelRecord,

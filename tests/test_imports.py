@@ -19,7 +19,22 @@ HEAVY = {
     "llama_cpp",
     "matplotlib",
 }
-ROOMS = ("serve.engine", "serve.chat", "serve.api")  # each may import those before it
+ROOMS = {  # each may import those before it
+    "serve": ("serve.engine", "serve.chat", "serve.api"),
+    "quantize": tuple(
+        f"quantize.{room}"
+        for room in (
+            "llama",
+            "convert",
+            "imatrix",
+            "budget",
+            "verify",
+            "measure",
+            "report",
+            "lab",
+        )
+    ),
+}
 
 
 def modules(stage: str) -> list[Path]:
@@ -82,11 +97,18 @@ def test_no_stage_imports_another(stage):
     assert wrong == []
 
 
-@pytest.mark.parametrize(("room", "above"), [(ROOMS[0], ROOMS[1:]), (ROOMS[1], ROOMS[2:])])
-def test_the_rooms_of_the_server_never_import_back(room, above):
+@pytest.mark.parametrize(
+    ("stage", "room", "above"),
+    [
+        (stage, room, rooms[number + 1 :])
+        for stage, rooms in ROOMS.items()
+        for number, room in enumerate(rooms[:-1])
+    ],
+)
+def test_the_rooms_of_a_stage_never_import_back(stage, room, above):
     wrong = [
         f"{module_name(path)}: {name}"
-        for path in modules("serve")
+        for path in modules(stage)
         if is_in(module_name(path), room)
         for name in imported(parse(path), path)
         if any(is_in(name, upper) for upper in above)

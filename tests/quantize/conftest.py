@@ -82,10 +82,10 @@ def tiny_run(tmp_path_factory, tiny_model) -> Path:
 @pytest.fixture(scope="session")
 def tiny_merged(tmp_path_factory, tiny_run, tiny_model) -> Path:
     """Make a folder with merged/ and f16.gguf of the tiny run, step by step."""
-    from quantize.adapter import read_adapter
-    from quantize.convert import convert_to_f16
-    from quantize.hf_folder import assemble
-    from quantize.merge import merge
+    from quantize.convert.adapter import read_adapter
+    from quantize.convert.converter import convert_to_f16
+    from quantize.convert.hf_folder import assemble
+    from quantize.convert.merge import merge
 
     folder = tmp_path_factory.mktemp("chain")
     merged = folder / "merged"
@@ -100,7 +100,7 @@ def tiny_merged(tmp_path_factory, tiny_run, tiny_model) -> Path:
 @pytest.fixture(scope="session")
 def base_gguf(tmp_path_factory, tiny_model) -> Path:
     """Convert the tiny model as it is, without the run's adapter."""
-    from quantize.convert import convert_to_f16
+    from quantize.convert.converter import convert_to_f16
 
     path = tmp_path_factory.mktemp("base") / "base.gguf"
     convert_to_f16(tiny_model, path, name="tiny", log=path.with_suffix(".log"))
@@ -242,7 +242,7 @@ _FAULTS = {
 @pytest.fixture
 def faulty(tmp_path):
     """Copy a GGUF with a fault planted in it, by name."""
-    from quantize.gguf_header import read_header
+    from quantize.llama.gguf_header import read_header
 
     def plant(source: Path, fault: str) -> Path:
         raw = bytearray(source.read_bytes())

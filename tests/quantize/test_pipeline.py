@@ -14,9 +14,9 @@ import pytest
 
 from quantize import build, run
 from quantize.__main__ import main
+from quantize.convert.merge import shard_names
 from quantize.digest import sha256_file
-from quantize.gguf_header import read_header
-from quantize.merge import shard_names
+from quantize.llama.gguf_header import read_header
 
 SMALL = ["--set", "measure.scored_tokens=24", "--set", "measure.prefill_tokens=32"]
 SMALL += ["--set", "measure.decode_tokens=4", "--set", "verify.num_prompts=2"]
@@ -212,7 +212,7 @@ def test_a_full_disk_is_told_before_the_work_with_the_numbers(
 ):
     monkeypatch.setenv("EDGESMITH_HOME", str(tmp_path))
     usage = type("Usage", (), {"free": 1_000_000})
-    monkeypatch.setattr("quantize.convert.shutil.disk_usage", lambda _path: usage)
+    monkeypatch.setattr("quantize.space.shutil.disk_usage", lambda _path: usage)
     assert quantize(tmp_path, "--from", str(tiny_run))[0] == 2
     assert re.search(r"needs \d+ MB .* 1 MB are free", capsys.readouterr().err)
     assert run.newest_complete("quantize") is None

@@ -1,0 +1,1 @@
+"""Which columns of a weight see large inputs: collected on training text, kept, read, checked."""

@@ -1,0 +1,1 @@
+"""Development commands: what the parts are worth, each beside its alternative."""

@@ -1,0 +1,1 @@
+"""Figures of one file on one machine: quality, speed, memory, problems solved."""

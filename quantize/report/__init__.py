@@ -1,0 +1,1 @@
+"""What the figures say: a recommendation, tables, a plot, cards for other programs."""

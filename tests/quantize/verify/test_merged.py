@@ -1,0 +1,82 @@
+"""What stands around merged weights is what was trained; a fault planted there is named."""
+
+import json
+import shutil
+
+import pytest
+
+from quantize.verify.cases import CASES
+from quantize.verify.merged import check_folder
+
+
+@pytest.fixture
+def merged(tiny_merged, tmp_path):
+    """Copy the merged folder without its weights, to be spoilt."""
+    folder = tmp_path / "merged"
+    shutil.copytree(tiny_merged / "merged", folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    return folder
+
+
+def edit(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def wrong_template(folder):
+    path = folder / "chat_template.jinja"
+    path.write_text(path.read_text().replace("assistant", "assistent"))
+
+
+def swapped_eos(folder):
+    edit(folder / "tokenizer_config.json", lambda held: held.update(eos_token="<|im_start|>"))
+
+
+def wrong_rope_base(folder):
+    edit(folder / "config.json", lambda held: held.update(rope_theta=1.0, rope_parameters=None))
+
+
+def doubled_bos(folder):
+    bos = {"SpecialToken": {"id": "<|im_start|>", "type_id": 0}}
+    template = {
+        "type": "TemplateProcessing",
+        "single": [bos, {"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {
+            "<|im_start|>": {"id": "<|im_start|>", "ids": [1], "tokens": ["<|im_start|>"]}
+        },
+    }
+    edit(folder / "tokenizer.json", lambda held: held.update(post_processor=template))
+
+
+def other_splits(folder):
+    def cut(held):
+        held["model"]["merges"] = held["model"]["merges"][:200]
+
+    edit(folder / "tokenizer.json", cut)
+
+
+def test_a_sound_folder_passes(tiny_model, tiny_run, merged):
+    checks = check_folder(tiny_model, tiny_run, merged, CASES)
+    assert [check.detail for check in checks if not check.passed] == []
+    assert {check.hop for check in checks} == {"base+adapter -> merged"}
+    assert len(checks) == 4
+
+
+@pytest.mark.parametrize(
+    ("spoil", "first"),
+    [
+        (wrong_template, ("chat template", "first difference at character 134")),
+        (swapped_eos, ("special tokens", "eos_token_id is 2 as trained and 1 in the merged")),
+        (wrong_rope_base, ("configuration", "rope_")),
+        (doubled_bos, ("prompts and token ids", "plain: ")),
+        (other_splits, ("prompts and token ids", "plain: token ")),
+    ],
+)
+def test_a_fault_around_the_weights_is_caught(tiny_model, tiny_run, merged, spoil, first):
+    spoil(merged)
+    checks = check_folder(tiny_model, tiny_run, merged, CASES[:2])
+    failed = next(check for check in checks if not check.passed)
+    name, said = first
+    assert failed.name == name
+    assert said in failed.detail

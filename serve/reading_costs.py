@@ -22,7 +22,7 @@ from serve.chat.fim import ExtraFile, FimTokens, Tokenize, lay_out
 from serve.chat.fim_plan import FimPlanner
 from serve.engine.errors import ModelLoadError
 from serve.engine.native import library
-from serve.engine.slots import common_prefix_length
+from serve.engine.prefix import common_prefix_length
 from serve.engine.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from serve.engine.prefix import common_prefix_length
 from serve.engine.prefix_cache import MIN_TOKENS
-from serve.engine.slots import common_prefix_length
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

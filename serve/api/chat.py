@@ -14,10 +14,11 @@ from serve.api.chat_schemas import ChatChunk, ChatCompletion, ChatRequest, Input
 from serve.api.chat_tools import calling, check_tools
 from serve.api.errors import InvalidRequestError
 from serve.api.generation import copies, submit
+from serve.api.off_loop import OFF_LOOP_CHARS, off_loop
 from serve.api.prediction import Drafting, read_drafting
 from serve.api.progress import is_watched, watch
 from serve.api.sampling import to_params
-from serve.api.served import OFF_LOOP_CHARS, Served, off_loop, serving
+from serve.api.served import Served, serving
 from serve.api.sse import EVENTS
 from serve.api.thinking import thinking_of
 from serve.chat import prefill

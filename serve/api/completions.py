@@ -16,11 +16,12 @@ from serve.api.constraints import constrain
 from serve.api.disconnect import unless_disconnected
 from serve.api.errors import InvalidRequestError
 from serve.api.generation import collect_all, copies, submit
+from serve.api.off_loop import off_loop
 from serve.api.prediction import read_drafting
 from serve.api.progress import is_watched, watch
 from serve.api.prompts import Prompt, read_prompts
 from serve.api.sampling import to_params
-from serve.api.served import Served, off_loop, serving
+from serve.api.served import Served, serving
 from serve.api.sse import EVENTS, EventStream
 from serve.engine.request import GenerationRequest, Priority
 

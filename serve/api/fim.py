@@ -14,9 +14,10 @@ from serve.api.adapters import LoraChoice
 from serve.api.chat_answer import respond
 from serve.api.chat_schemas import ChatChunk, ChatCompletion, StreamOptions
 from serve.api.generation import submit
+from serve.api.off_loop import off_loop
 from serve.api.prompts import fim_prompt
 from serve.api.sampling import Sampling, to_params
-from serve.api.served import off_loop, serving
+from serve.api.served import serving
 from serve.api.sse import EVENTS
 from serve.engine.request import GenerationRequest, Priority
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from serve.api.access import CACHE_SCOPE
-from serve.api.served import off_loop
+from serve.api.off_loop import off_loop
 from serve.chat.anchors import Lack
 from serve.chat.fim import fim_tokens
 from serve.chat.fim_plan import FimPlanner

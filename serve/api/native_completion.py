@@ -27,12 +27,13 @@ from serve.api.native_schemas import (
     NativeRequest,
     TokenBias,
 )
+from serve.api.off_loop import off_loop
 from serve.api.prediction import read_drafting
 from serve.api.progress import is_watched, watch
 from serve.api.prompts import instructed, instructs
 from serve.api.response_fields import pick
 from serve.api.sampling import NEVER, only, to_params
-from serve.api.served import Served, off_loop, serving
+from serve.api.served import Served, serving
 from serve.api.sse import EVENTS, EventStream
 from serve.api.usage import timings
 from serve.chat.anchors import Gap

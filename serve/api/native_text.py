@@ -10,8 +10,9 @@ from litestar import Request, post
 from litestar.params import JSONBody
 
 from serve.api.chat_schemas import ChatMessage
+from serve.api.off_loop import off_loop
 from serve.api.prompts import check_ids
-from serve.api.served import Served, off_loop, serving
+from serve.api.served import Served, serving
 from serve.chat import prefill
 from serve.chat.messages import for_template
 from serve.chat.tools import history

@@ -24,6 +24,7 @@ from serve.api.constraints import ANY_OBJECT, Form, from_schema
 from serve.api.errors import InvalidRequestError
 from serve.api.generation import submit
 from serve.api.keep_alive import keep_seconds
+from serve.api.off_loop import OFF_LOOP_CHARS, off_loop
 from serve.api.ollama_answer import HANDLERS, MEDIA_TYPE, Shape, loaded, respond
 from serve.api.ollama_schemas import (
     OllamaCalledFunction,
@@ -39,7 +40,7 @@ from serve.api.ollama_schemas import (
 )
 from serve.api.prompts import Prompt, fim_prompt
 from serve.api.sampling import to_params
-from serve.api.served import OFF_LOOP_CHARS, Served, find, house_of, off_loop, serving
+from serve.api.served import Served, find, house_of, serving
 from serve.api.thinking import thinking_of, thinks
 from serve.chat import prefill
 from serve.chat.messages import for_template

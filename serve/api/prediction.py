@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from serve.api.constraint_schemas import Constrained
-from serve.api.served import off_loop
+from serve.api.off_loop import off_loop
 from serve.chat.messages import plain_text
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ be and keeps it in memory until the response is out. Knows no dialect.
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -35,9 +34,7 @@ if TYPE_CHECKING:
     from serve.engine.request import AdapterMix, SamplingParams
     from serve.residents import Residents
 
-T = TypeVar("T")
 
-OFF_LOOP_CHARS = 8192
 """Longer texts are rendered and tokenized in a thread: some 2 ms of work otherwise stall every
 stream on the event loop."""
 
@@ -217,13 +214,6 @@ def find(house: House, name: str | None, *, exact: bool = False) -> Found:
             f"the model {name!r} is not served here; {names} is", param="model"
         )
     return found
-
-
-async def off_loop(size_chars: int, work: Callable[[], T]) -> T:
-    """Do `work` here when it is small, else in a thread."""
-    if size_chars < OFF_LOOP_CHARS:
-        return work()
-    return await asyncio.to_thread(work)
 
 
 def in_memory(

@@ -12,7 +12,8 @@ import numpy as np
 
 from serve.api.disconnect import unless_disconnected
 from serve.api.errors import InvalidRequestError
-from serve.api.served import off_loop, serving
+from serve.api.off_loop import off_loop
+from serve.api.served import serving
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

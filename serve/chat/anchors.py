@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from serve.chat.fim import ExtraFile, Order  # noqa: TC001  # msgspec reads the field types
-from serve.engine.slots import common_prefix_length
+from serve.engine.prefix import common_prefix_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

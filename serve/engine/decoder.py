@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from serve.engine.batch import Batch, Outcome
-
-    State = npt.NDArray[np.uint8]  # the bytes of one sequence's cells, as the library lays them out
+    from serve.engine.prefix import State
 
 
 class Abort(Protocol):

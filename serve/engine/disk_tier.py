@@ -15,35 +15,22 @@ import os
 import queue
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from serve.engine.errors import CacheFolderError, DamagedStateError
-from serve.engine.prefix_cache import covers, gives_way, scope_digest
+from serve.engine.prefix import StateFile, covers, gives_way, scope_digest
 from serve.engine.state_file import StateHeader, read_header, read_state, write_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from serve.engine.decoder import State
-    from serve.engine.prefix_cache import Prefix
+    from serve.engine.prefix import Prefix, State
 
 logger = logging.getLogger(__name__)
 
 _PRIVATE = 0o700
 _ABANDONED_SECONDS = 3600.0  # an unfinished file this old has lost its writer
-
-
-@dataclass(slots=True, eq=False)
-class StateFile:
-    """One file. `scope` is a digest; of another identity `token_ids` are empty: never matched."""
-
-    path: Path
-    num_bytes: int
-    used_at: float
-    scope: str = ""
-    token_ids: list[int] = field(default_factory=list)
 
 
 class DiskTier:

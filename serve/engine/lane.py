@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from serve.engine.detokenizer import TextStream
 from serve.engine.logprobs import drawn_logprob, token_logprob
+from serve.engine.prefix import common_prefix_length
 from serve.engine.request import (
     Finished,
     FinishReason,
@@ -18,7 +19,6 @@ from serve.engine.request import (
     TokenLogprob,
 )
 from serve.engine.sampler import Sampler
-from serve.engine.slots import common_prefix_length
 
 if TYPE_CHECKING:
     from collections.abc import Callable

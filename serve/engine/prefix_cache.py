@@ -10,62 +10,26 @@ thread is the only caller.
 
 from __future__ import annotations
 
-import enum
-import hashlib
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from serve.engine.slots import common_prefix_length
+from serve.engine.prefix import (
+    Match,
+    Prefix,
+    Tier,
+    common_prefix_length,
+    covers,
+    gives_way,
+    scope_digest,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from serve.engine.decoder import State
-    from serve.engine.disk_tier import DiskTier, StateFile
+    from serve.engine.disk_tier import DiskTier
+    from serve.engine.prefix import State, StateFile
 
 MIN_TOKENS = 32  # the first chunk of any prompt: shorter ones are read as fast as they are managed
-HALF_LIFE_SECONDS = 600.0  # a prefix left for this long is worth half of one left now
 SETTLED_SECONDS = 30.0  # unused for this long it is written out: a pause, not a keystroke
-REPLACED_SHARE = 8  # one that adds under 1/8 of its length to a newer one gives way to it
-
-
-class Tier(enum.StrEnum):
-    """Where the cells of a prompt came from."""
-
-    RESIDENT = "resident"
-    MEMORY = "memory"
-    DISK = "disk"
-
-
-@dataclass(slots=True, eq=False)
-class Prefix:
-    """Tokens and the saved cells of all of them. A pinned one stays where it is."""
-
-    token_ids: list[int]
-    scope: str
-    state: State
-    used_at: float
-    is_pinned: bool = False
-    is_written: bool = False
-
-    @property
-    def num_bytes(self) -> int:
-        """Return what it costs: the cells; token ids are under a thousandth of that."""
-        return int(self.state.nbytes)
-
-    def worth(self, now: float) -> float:
-        """Return the tokens it saves, less the longer nobody asked."""
-        age: float = (now - self.used_at) / HALF_LIFE_SECONDS
-        return len(self.token_ids) * float(2.0**-age)
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """The first `num_tokens` of a prompt are those of `source`; its other cells must be cut."""
-
-    source: Prefix | StateFile
-    num_tokens: int
-    tier: Tier
 
 
 class PrefixCache:
@@ -209,19 +173,3 @@ class PrefixCache:
         if len({(each.scope, *each.token_ids) for each in self.prefixes}) < len(self.prefixes):
             return "it holds a prefix twice"
         return None
-
-
-def covers(held: list[int], token_ids: list[int], *, can_trim: bool) -> bool:
-    """Say whether the state of `held` serves wherever that of `token_ids` would."""
-    return held[: len(token_ids)] == token_ids if can_trim else held == token_ids
-
-
-def gives_way(old: list[int], new: list[int], *, can_trim: bool) -> bool:
-    """Say whether the old state adds too little to the new one to be kept beside it."""
-    rest = len(old) - common_prefix_length(old, new)
-    return can_trim and rest * REPLACED_SHARE < len(old)
-
-
-def scope_digest(scope: str) -> str:
-    """Return a name for a scope that may lie in a file: a scope may be a secret."""
-    return hashlib.sha256(scope.encode()).hexdigest()[:32]

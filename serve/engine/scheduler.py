@@ -23,14 +23,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from serve.engine.batch import MAX_SCORED_ROWS, Span
-from serve.engine.prefix_cache import Tier
+from serve.engine.prefix import Tier
 from serve.engine.request import FinishReason, Priority
 from serve.engine.sequence import Sequence, Status
 from serve.engine.turns import Turns
 
 if TYPE_CHECKING:
     from serve.engine.chunking import RowCosts
-    from serve.engine.prefix_cache import Match, PrefixCache
+    from serve.engine.prefix import Match
+    from serve.engine.prefix_cache import PrefixCache
     from serve.engine.slots import Held, Seating, SlotTable
 
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 import enum
 import itertools
 
-from serve.engine.prefix_cache import Tier
+from serve.engine.prefix import Tier, common_prefix_length
 from serve.engine.request import FinishReason, GenerationRequest, Priority
-from serve.engine.slots import common_prefix_length
 
 _numbers = itertools.count()
 

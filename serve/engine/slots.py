@@ -11,10 +11,10 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence as Many
+from serve.engine.prefix import common_prefix_length
 
-    from serve.engine.prefix_cache import Match
+if TYPE_CHECKING:
+    from serve.engine.prefix import Match
     from serve.engine.sequence import Sequence
 
 MIN_GAIN_TOKENS = 16  # that a stored prefix must add to a resident one: the worth of moving bytes
@@ -186,17 +186,3 @@ class SlotTable:
 
 def _lost(slot: Slot, num_kept: int) -> Held | None:
     return slot.held() if len(slot.held_token_ids) > 2 * num_kept else None
-
-
-def common_prefix_length(left: Many[object], right: Many[object]) -> int:
-    """Count equal leading items, tokens or characters, by halving: slices compare at C speed."""
-    low, high = 0, min(len(left), len(right))
-    if left[:high] == right[:high]:
-        return high
-    while high - low > 1:
-        middle = (low + high) // 2
-        if left[low:middle] == right[low:middle]:
-            low = middle
-        else:
-            high = middle
-    return low

@@ -19,7 +19,7 @@ from serve.engine.errors import DamagedStateError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from serve.engine.decoder import State
+    from serve.engine.prefix import State
 
 MAGIC = b"edgekv\x00\x01"
 _LENGTH_BYTES = 4

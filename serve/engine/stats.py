@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from serve.engine.histogram import ROWS, SECONDS, Histogram, HistogramStats
-from serve.engine.prefix_cache import Tier
+from serve.engine.prefix import Tier
 
 if TYPE_CHECKING:
     from serve.engine.sequence import Sequence

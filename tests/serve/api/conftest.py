@@ -17,6 +17,7 @@ from serve.config import EngineSettings, ModelsSettings, Settings
 from serve.engine.compute import ComputeThread
 from serve.engine.errors import EngineError, InvalidConstraintError, PromptTooLongError
 from serve.engine.model_info import ModelInfo
+from serve.engine.prefix import common_prefix_length
 from serve.engine.request import (
     Constraint,
     Finished,
@@ -28,7 +29,6 @@ from serve.engine.request import (
     TokenLogprob,
     TopLogprob,
 )
-from serve.engine.slots import common_prefix_length
 from serve.engine.stats import EngineStats, SlotStats, Spread
 from serve.house import of_catalogue
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from serve.chat.anchors import Gap, Lack, Liberties
 from serve.chat.fim import FimTokens
 from serve.chat.fim_plan import MIN_CUT_TOKENS, FimPlanner
-from serve.engine.slots import common_prefix_length
+from serve.engine.prefix import common_prefix_length
 
 TOKENS = FimTokens(prefix=1, suffix=2, middle=3)
 NONE = Liberties(keep_split=False, kept_lines=0, keep_extra=False, cut=False)

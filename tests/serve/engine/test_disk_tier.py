@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve.engine.config import EngineConfig
-from serve.engine.disk_tier import DiskTier, StateFile
+from serve.engine.disk_tier import DiskTier
 from serve.engine.errors import CacheFolderError
 from serve.engine.identity import cache_identity, file_fingerprint
-from serve.engine.prefix_cache import SETTLED_SECONDS, PrefixCache, Tier
-from serve.engine.slots import common_prefix_length
+from serve.engine.prefix import StateFile, Tier, common_prefix_length
+from serve.engine.prefix_cache import SETTLED_SECONDS, PrefixCache
 
 PLENTY = 10**6
 TEXT = list(range(1, 121))

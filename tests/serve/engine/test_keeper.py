@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from serve.engine.errors import DecodeError
 from serve.engine.keeper import KEYSTROKE_TOKENS
-from serve.engine.prefix_cache import Tier
+from serve.engine.prefix import Tier, common_prefix_length
 from serve.engine.request import FinishReason, Priority
-from serve.engine.slots import common_prefix_length
 
 PLENTY = 100_000
 TEXT = list(range(1, 121))

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serve.engine.prefix_cache import HALF_LIFE_SECONDS, MIN_TOKENS, PrefixCache, Tier
+from serve.engine.prefix import HALF_LIFE_SECONDS, Tier
+from serve.engine.prefix_cache import MIN_TOKENS, PrefixCache
 
 FAR = 10_000
 TEXT = list(range(1000, 1200))

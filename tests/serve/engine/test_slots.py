@@ -5,9 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serve.engine.prefix import common_prefix_length
 from serve.engine.request import FinishReason, GenerationRequest
 from serve.engine.sequence import Sequence
-from serve.engine.slots import SlotTable, common_prefix_length
+from serve.engine.slots import SlotTable
 
 
 def sequence_of(token_ids):

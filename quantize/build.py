@@ -24,7 +24,7 @@ from quantize.imatrix.artifact import UsedImatrix, examples, provide
 from quantize.llama.finite import require_finite
 from quantize.llama.ggml_types import by_name
 from quantize.llama.gguf_header import read_header
-from quantize.llama.metadata import Provenance, write_with_keys
+from quantize.llama.metadata import Provenance, file_keys, write_with_keys
 from quantize.llama.quant_types import QuantType, name_of, resolve
 from quantize.llama.quantizer import TypeChoice, planned, quantize_file
 from quantize.progress import Steps
@@ -201,19 +201,21 @@ class Builder:
         target = self.run / f"{self.name}-{name}.gguf"
         if self.ledger.valid(target):
             return target
-        raw = self.run / f"{target.name}.raw.partial"
+        partial = self.run / f"{target.name}.partial"
         parent = self.ledger.valid(reference) or self.ledger.record(reference)
         used = self.imatrix if choice.quant_type.uses_imatrix else None
         with steps.step(f"quantize {target.name}") as draw:
             quantize_file(
                 reference,
-                raw,
+                partial,
                 choice,
                 imatrix=used.means if used else None,
+                keys=file_keys(name, parent.sha256, used.sha256 if used else None),
                 allow_requantize=self.source.kind == "gguf",
                 on_tensor=draw,
             )
-            self._finish(raw, target, name, parent.sha256, used.sha256 if used else None)
+            read_header(partial)
+            self.ledger.admit(partial, target)
         return target
 
     def _finish(
@@ -222,19 +224,16 @@ class Builder:
         target: Path,
         quant_type: str,
         parent_sha256: str,
-        imatrix_sha256: str | None = None,
         *,
         more: dict[str, int] | None = None,
     ) -> None:
-        """Add our keys, check that the file is whole, and let it appear."""
+        """Give the file that others are made from our keys, and let it appear."""
         partial = self.run / f"{target.name}.partial"
-        keys = self.provenance.keys(quant_type, parent_sha256, imatrix_sha256) | (more or {})
+        keys = self.provenance.keys(quant_type, parent_sha256) | (more or {})
         write_with_keys(raw, partial, keys)
-        read_header(partial)
-        partial.replace(target)
+        self.ledger.admit(partial, target)
         if raw != self.source.path:
             raw.unlink()
-        self.ledger.record(target)
 
     def _weights_sha256(self, folder: Path) -> str:
         if folder == self.source.weights:

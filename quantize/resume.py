@@ -53,6 +53,13 @@ class Ledger:
         self._write()
         return record
 
+    def admit(self, partial: Path, target: Path) -> FileRecord:
+        """Write a whole file through to the disk, give it its name and list it."""
+        with partial.open("r+b") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(target)
+        return self.record(target)
+
     def valid(self, path: Path) -> FileRecord | None:
         """Return a listed file's record when its bytes are still the same, else None.
 

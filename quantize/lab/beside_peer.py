@@ -1,7 +1,7 @@
 """Our quantizing beside llama-quantize's: a development command, in turns on the same file.
 
-Ours is timed twice: the library's work alone, and with it the rest of a run's step (our keys
-written through to the disk, the result read and hashed).
+Ours is timed twice: the library's work alone, and with it the rest of a run's step (the result
+written through to the disk, read and hashed).
 """
 
 import argparse
@@ -16,27 +16,28 @@ from typing import Any
 
 import msgspec
 
-from quantize.digest import sha256_file
 from quantize.errors import LibraryError, QuantizeError
 from quantize.llama.gguf_header import read_header
-from quantize.llama.metadata import Provenance, write_with_keys
+from quantize.llama.metadata import file_keys
 from quantize.llama.quant_types import QuantType, resolve
 from quantize.llama.quantizer import TypeChoice, quantize_file
 from quantize.machine import num_cores, own_peak_bytes
+from quantize.resume import Ledger
 
 _CHUNK_BYTES = 16 << 20
 
 
 def compare(model: Path, peer: Path, entry: QuantType, rounds: int, folder: Path) -> dict[str, Any]:
     """Return medians in seconds, their ratio, our peak memory, and whether both wrote the same."""
+    ledger = Ledger(folder, config_hash="")
     ours, theirs = folder / "ours.gguf", folder / "theirs.gguf"
     seconds: dict[str, list[float]] = {"quantize": [], "step": [], "peer": []}
     for _ in range(rounds):
         started = time.perf_counter()
-        raw = ours.with_suffix(".raw")
-        quantize_file(model, raw, TypeChoice(quant_type=entry))
+        partial = ours.with_suffix(".partial")
+        quantize_file(model, partial, TypeChoice(quant_type=entry), keys=file_keys(entry.name, ""))
         seconds["quantize"].append(time.perf_counter() - started)
-        _finish(raw, ours, entry)
+        ledger.admit(partial, ours)
         seconds["step"].append(time.perf_counter() - started)
         started = time.perf_counter()
         _run(peer, model, theirs, entry)
@@ -53,15 +54,6 @@ def compare(model: Path, peer: Path, entry: QuantType, rounds: int, folder: Path
         "source_bytes": model.stat().st_size,
         "same_tensors": _same_tensors(ours, theirs),
     }
-
-
-def _finish(raw: Path, target: Path, entry: QuantType) -> None:
-    provenance = Provenance(
-        base_ref=raw.name, base_sha256=None, base_licence=None, llama_cpp_commit=""
-    )
-    write_with_keys(raw, target, provenance.keys(entry.name, ""))
-    raw.unlink()
-    sha256_file(target)
 
 
 def _run(peer: Path, model: Path, target: Path, entry: QuantType) -> None:

@@ -4,7 +4,6 @@ Deterministic: nothing here depends on time, place or machine. Tensor bytes and 
 copied as they are; only the number of keys and the list of `edgesmith.*` keys change.
 """
 
-import os
 import shutil
 import struct
 from collections.abc import Iterable
@@ -29,16 +28,11 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     training_config_hash: str | None = None
     data_licences: tuple[str, ...] = ()
 
-    def keys(
-        self, quant_type: str, parent_sha256: str, imatrix_sha256: str | None = None
-    ) -> dict[str, str | int]:
-        """Return the keys of one file, leaving out what is not known."""
+    def keys(self, quant_type: str, parent_sha256: str) -> dict[str, str | int]:
+        """Return all keys of a file that others are made from, without what is not known."""
         licences = ",".join(sorted(set(self.data_licences)))
         values: dict[str, str | int | None] = {
             "schema_version": 1,
-            "quant.type": quant_type,
-            "parent.sha256": parent_sha256,
-            "imatrix.sha256": imatrix_sha256,
             "base_model.ref": self.base_ref,
             "base_model.sha256": self.base_sha256,
             "base_model.licence": self.base_licence,
@@ -46,7 +40,20 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
             "data.licences": licences or None,
             "llama_cpp.commit": self.llama_cpp_commit,
         }
-        return {PREFIX + key: value for key, value in values.items() if value is not None}
+        known = {PREFIX + key: value for key, value in values.items() if value is not None}
+        return {**known, **file_keys(quant_type, parent_sha256)}
+
+
+def file_keys(
+    quant_type: str, parent_sha256: str, imatrix_sha256: str | None = None
+) -> dict[str, str]:
+    """Return the keys in which a file differs from the one it was made from."""
+    values = {
+        "quant.type": quant_type,
+        "parent.sha256": parent_sha256,
+        "imatrix.sha256": imatrix_sha256,
+    }
+    return {PREFIX + key: value for key, value in values.items() if value is not None}
 
 
 def write_with_keys(source: Path, target: Path, keys: dict[str, str | int]) -> None:
@@ -62,8 +69,6 @@ def write_with_keys(source: Path, target: Path, keys: dict[str, str | int]) -> N
         writer.write(b"\0" * (-writer.tell() % header.alignment))
         reader.seek(header.data_offset)
         shutil.copyfileobj(reader, writer, 1 << 20)
-        writer.flush()
-        os.fsync(writer.fileno())
 
 
 def parent_sha256(path: Path) -> str | None:

@@ -58,12 +58,14 @@ def quantize_file(
     choice: TypeChoice,
     *,
     imatrix: Mapping[str, Float32] | None = None,
+    keys: Mapping[str, str] | None = None,
     allow_requantize: bool = False,
     on_tensor: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write `source` in another type to `target`.
 
     The bytes depend on source, types and importance matrix only, not on the number of threads.
+    `keys` are set in the metadata, which is the source's otherwise; at most 127 bytes each.
     `on_tensor` is told (tensors done, tensors in all).
 
     Source: llama_model_quantize in llama.h.
@@ -71,7 +73,7 @@ def quantize_file(
     Raises:
         LibraryError: when the library refuses, with its last words.
     """
-    params = _Parameters(choice, imatrix or {})
+    params = _Parameters(choice, imatrix or {}, keys or {})
     params.struct.allow_requantize = allow_requantize
 
     def hear(text: str) -> None:
@@ -110,7 +112,12 @@ def planned(
 class _Parameters:
     """Own the C parameters and all that they point to."""
 
-    def __init__(self, choice: TypeChoice, imatrix: Mapping[str, Float32]) -> None:
+    def __init__(
+        self,
+        choice: TypeChoice,
+        imatrix: Mapping[str, Float32],
+        keys: Mapping[str, str] | None = None,
+    ) -> None:
         self.lib = library()
         self.struct = self.lib.llama_model_quantize_default_params()
         self.struct.ftype = choice.quant_type.ftype
@@ -121,6 +128,8 @@ class _Parameters:
             self.struct.imatrix = self._imatrix(imatrix)
         if choice.tensor_types:
             self.struct.tt_overrides = self._overrides(choice.tensor_types)
+        if keys:
+            self.struct.kv_overrides = self._keys(keys)
 
     def quantize(self, source: Path, target: Path) -> int:
         """Run the library and return its status."""
@@ -148,6 +157,16 @@ class _Parameters:
             override.type = numbers[kind]
         self._alive.append(overrides)
         return overrides
+
+    def _keys(self, keys: Mapping[str, str]) -> Any:
+        """Return the array of metadata; an empty key ends it."""
+        entries = (self.lib.llama_model_kv_override * (len(keys) + 1))()
+        for entry, (key, value) in zip(entries, keys.items(), strict=False):
+            entry.tag = self.lib.LLAMA_KV_OVERRIDE_TYPE_STR
+            entry.key = key.encode()
+            entry.value.val_str = value.encode()
+        self._alive.append(entries)
+        return entries
 
 
 def _explained(source: Path, choice: TypeChoice, said: str) -> str:

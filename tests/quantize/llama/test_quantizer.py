@@ -9,6 +9,7 @@ from quantize.errors import LibraryError
 from quantize.llama.ggml_types import by_name
 from quantize.llama.gguf_header import read_header
 from quantize.llama.inspect_gguf import contents
+from quantize.llama.metadata import file_keys, write_with_keys
 from quantize.llama.quant_types import table
 from quantize.llama.quantizer import TypeChoice, planned, quantize_file
 
@@ -71,6 +72,16 @@ def test_the_same_source_and_type_give_the_same_bytes(f16, tmp_path):
     for name in ("one.gguf", "two.gguf"):
         quantize_file(f16, tmp_path / name, choice)
     assert sha256_file(tmp_path / "one.gguf") == sha256_file(tmp_path / "two.gguf")
+
+
+def test_keys_take_the_place_of_the_sources_and_the_rest_of_its_metadata_stays(f16, tmp_path):
+    source, target = tmp_path / "source.gguf", tmp_path / "target.gguf"
+    write_with_keys(f16, source, {"edgesmith.base_model.ref": "base", **file_keys("f16", "a" * 64)})
+    keys = file_keys("q4_0", "b" * 64, "c" * 64)
+    quantize_file(source, target, stock("q4_0"), keys=keys)
+    written = read_header(target).metadata
+    assert {key: written[key] for key in keys} == keys
+    assert written["edgesmith.base_model.ref"] == "base"
 
 
 def test_every_type_that_needs_nothing_more_can_be_written(f16, tmp_path):

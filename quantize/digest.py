@@ -48,6 +48,7 @@ def sha256_code(*modules: str, root: Path | None = None) -> str:
         if name.startswith("quantize.") and name not in found and path.is_file():
             found[name] = path
             waiting += _imported(path)
+    assert found.keys() >= set(modules), "no such module"
     return sha256_folder(found.items())
 
 

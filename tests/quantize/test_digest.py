@@ -5,23 +5,24 @@ from pathlib import Path
 
 import pytest
 
-from quantize import digest, measure, plan
+from quantize import digest, plan
 from quantize.config import MeasureConfig, QuantizeConfig
+from quantize.measure import measuring
 from quantize.plan import MAKES_FILES
 
 
 @pytest.mark.parametrize(
     ("name", "makes_files", "measures"),
     [
-        ("merge.py", True, False),
-        ("imatrix_collect.py", True, False),
-        ("budget_search.py", True, False),
-        ("metadata.py", True, False),
-        ("quality.py", False, True),
+        ("convert/merge.py", True, False),
+        ("imatrix/collect.py", True, False),
+        ("budget/search.py", True, False),
+        ("llama/metadata.py", True, False),
+        ("measure/quality.py", False, True),
         ("perplexity.py", True, True),  # a budget is searched with it, too
-        ("speed_probe.py", True, True),
-        ("report.py", False, False),
-        ("modelfile.py", False, False),
+        ("measure/speed_probe.py", True, True),
+        ("report/tables.py", False, False),
+        ("report/modelfile.py", False, False),
     ],
 )
 def test_code_counts_where_it_shapes_bytes_or_figures(tmp_path, name, makes_files, measures):
@@ -30,7 +31,7 @@ def test_code_counts_where_it_shapes_bytes_or_figures(tmp_path, name, makes_file
 
     def digests():
         files = digest.sha256_code(MAKES_FILES, root=tmp_path)
-        return files, digest.sha256_code(*measure._MEASURES, root=tmp_path)
+        return files, digest.sha256_code(*measuring._MEASURES, root=tmp_path)
 
     before = digests()
     with (tmp_path / "quantize" / name).open("a", encoding="utf-8") as stream:
@@ -49,7 +50,7 @@ def test_a_run_of_other_code_is_not_taken_for_this_one(tiny_run, tmp_path, monke
 
 
 def test_a_figure_of_other_code_is_measured_again(monkeypatch):
-    before = measure._settings(MeasureConfig(), [], "0" * 64, 512)
-    assert measure._settings(MeasureConfig(), [], "0" * 64, 512) == before
-    monkeypatch.setattr(measure, "sha256_code", lambda *_: "other")
-    assert measure._settings(MeasureConfig(), [], "0" * 64, 512) != before
+    before = measuring._settings(MeasureConfig(), [], "0" * 64, 512)
+    assert measuring._settings(MeasureConfig(), [], "0" * 64, 512) == before
+    monkeypatch.setattr(measuring, "sha256_code", lambda *_: "other")
+    assert measuring._settings(MeasureConfig(), [], "0" * 64, 512) != before

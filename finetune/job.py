@@ -32,7 +32,7 @@ from finetune.identity import Job, identify, refuse_changes
 from finetune.loggers import check_loggers
 from finetune.model import load_model
 from finetune.model_card import model_card
-from finetune.plan import describe_plan, log_estimate
+from finetune.plan import describe_plan, log_estimate, planned_tokens
 from finetune.processes import say
 from finetune.report import write_report
 from finetune.run import Run, create_run, same_runs
@@ -48,6 +48,13 @@ class Material(msgspec.Struct, frozen=True, kw_only=True):
     tokenizer: Any
     prepared: Prepared
     pairs: Preferences | None
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that an epoch reads: of pairs, those of both answers."""
+        if self.pairs:
+            return sum(pair.both.num_tokens for pair in self.pairs.train)
+        return self.prepared.train.num_tokens
 
     @property
     def rows_sha256(self) -> str:
@@ -67,9 +74,17 @@ def dry_run(config: Config) -> None:
     job = identify(config)
     libraries.import_transformers()
     material = _prepare(job)
-    base, prepared = material.base, material.prepared
-    num_parameters = base_model.count_parameters(base.weights)
-    print(describe_plan(job.config, base, prepared, num_parameters), file=sys.stderr)
+    print(_plan(job, material), file=sys.stderr)
+
+
+def _plan(job: Job, material: Material) -> str:
+    return describe_plan(
+        job.config,
+        material.base,
+        material.prepared,
+        num_parameters=base_model.count_parameters(material.base.weights),
+        per_epoch=material.num_tokens,
+    )
 
 
 def fine_tune(config: Config, *, force: bool) -> Path:
@@ -154,15 +169,15 @@ def _prepare(job: Job, fast_model: Any = None) -> Material:
 def _execute(job: Job, run: Run, material: Material) -> Path:
     say(f"run: {run.path}")
     base, tokenizer, prepared = material.base, material.tokenizer, material.prepared
-    num_parameters = base_model.count_parameters(base.weights)
-    say(describe_plan(job.config, base, prepared, num_parameters))
+    say(_plan(job, material))
     say(f"{'gate:':<10}{describe(job.gate)}")
     if processes.is_main():
-        log_estimate(run, job.config, prepared, num_parameters)
+        tokens = planned_tokens(job.config, material.num_tokens, len(prepared.train.encoded))
+        log_estimate(run, tokens, base_model.count_parameters(base.weights))
         run.log(
             "data_prepared",
             **prepared.figures(),
-            train_tokens_per_epoch=prepared.train.num_tokens,
+            train_tokens_per_epoch=material.num_tokens,
             rows_sha256=material.rows_sha256,
         )
         write_inputs(run, base, tokenizer, prepared)

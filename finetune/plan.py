@@ -26,20 +26,20 @@ def planned_steps(config: Config, num_examples: int) -> int:
     return math.ceil(math.ceil(batches / config.train.grad_accumulation) * config.train.epochs)
 
 
-def planned_tokens(config: Config, prepared: Prepared) -> int:
-    """Return the tokens that all steps together will read."""
-    per_epoch = prepared.train.num_tokens
-    num_examples = len(prepared.train.encoded)
+def planned_tokens(config: Config, per_epoch: int, num_examples: int) -> int:
+    """Return the tokens that all steps together will read; those of an epoch are given."""
     if config.train.max_steps:
         seen = config.train.max_steps * config.train.batch_size * config.train.grad_accumulation
         return round(per_epoch * seen / num_examples)
     return round(per_epoch * config.train.epochs)
 
 
-def describe_plan(config: Config, base: BaseModel, prepared: Prepared, num_parameters: int) -> str:
-    """Write base, data, steps and the estimated time."""
+def describe_plan(
+    config: Config, base: BaseModel, prepared: Prepared, *, num_parameters: int, per_epoch: int
+) -> str:
+    """Write base, data, steps and the estimated time; `per_epoch` are the tokens of an epoch."""
     counts = prepared.figures()
-    tokens = planned_tokens(config, prepared)
+    tokens = planned_tokens(config, per_epoch, counts["num_train_examples"])
     lines = {
         "base": f"{base.source.ref} ({num_parameters / 1e6:.0f}M parameters, licence "
         f"{base.licence or 'unknown'})",
@@ -54,12 +54,11 @@ def describe_plan(config: Config, base: BaseModel, prepared: Prepared, num_param
     return "\n".join(f"{name + ':':<10}{text}" for name, text in lines.items())
 
 
-def log_estimate(run: Run, config: Config, prepared: Prepared, num_parameters: int) -> None:
+def log_estimate(run: Run, tokens: int, num_parameters: int) -> None:
     """Keep the estimate for a CPU, so that the report can say whether it came true."""
     rate = _cpu_tokens_per_second(num_parameters)
     if rate is not None:
-        seconds = planned_tokens(config, prepared) / rate
-        run.log("estimated", train_seconds=seconds, tokens_per_second=rate)
+        run.log("estimated", train_seconds=tokens / rate, tokens_per_second=rate)
 
 
 def _cpu_tokens_per_second(num_parameters: int) -> float | None:

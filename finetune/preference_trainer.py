@@ -87,7 +87,9 @@ def make_preference_trainer(
         def _precompute_ref_logps(self, dataset: Any, *_: Any, **__: Any) -> Any:
             return dataset
 
-    reference = log_likelihoods(model, pairs)
+    used = sorted(set(order))  # a few steps need few of many pairs
+    weighed = log_likelihoods(model, [pairs[index] for index in used])
+    reference = dict(zip(used, weighed, strict=True))
     rows = [_columns(pairs[index], reference[index]) for index in order]
     trainer = Trainer(
         model=model,

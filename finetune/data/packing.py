@@ -58,11 +58,13 @@ def rows_of_epochs(
 def _packed(
     encoded: Sequence[Encoded], order: list[int], row_tokens: int, pad_id: int
 ) -> list[Row]:
-    """Pack by best fit, longest first; rows then lie in the order of their first examples."""
-    rank = {index: place for place, index in enumerate(order)}
+    """Pack by best fit in the order given, so that a row holds long and short ones alike.
+
+    Longest first would waste less in short rows, and make every step of one kind of example.
+    """
     rows: list[list[int]] = []
     free: list[tuple[int, int]] = []  # (tokens left, row), sorted
-    for index in sorted(order, key=lambda i: (-encoded[i].num_tokens, rank[i])):
+    for index in order:
         need = encoded[index].num_tokens
         place = bisect_left(free, (need, -1))
         if place == len(free):
@@ -72,9 +74,6 @@ def _packed(
             free_tokens, row = free.pop(place)
         rows[row].append(index)
         insort(free, (free_tokens - need, row))
-    for members in rows:
-        members.sort(key=rank.__getitem__)
-    rows.sort(key=lambda members: rank[members[len(members) // 2]])
     return [_row(encoded, members, row_tokens, pad_id) for members in rows]
 
 

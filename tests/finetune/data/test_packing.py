@@ -3,6 +3,7 @@
 from collections import Counter
 from itertools import islice
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +42,19 @@ def test_each_epoch_holds_every_example_once_and_whole(lengths, seed):
 def test_packing_wastes_less_than_half(lengths):
     (rows,) = islice(rows_of_epochs(examples(lengths), row_tokens=64, pad_id=0, seed=0), 1)
     assert len(rows) <= 2 * sum(lengths) / 64 + 1
+
+
+def test_long_and_short_examples_come_mixed_throughout_an_epoch():
+    lengths = [5 + number % 46 for number in range(800)]
+    (rows,) = islice(rows_of_epochs(examples(lengths), row_tokens=500, pad_id=0, seed=0), 1)
+    means = [row.num_tokens / len(row.examples) for row in rows[:-1]]
+    assert sum(lengths) / len(rows) > 480
+    assert min(means) > 20
+    assert max(means) < 40
+    half = len(means) // 2
+    assert sum(means[:half]) / half == pytest.approx(
+        sum(means[half:]) / (len(means) - half), rel=0.1
+    )
 
 
 def test_unpacked_rows_are_the_examples_in_the_epochs_order():

@@ -30,6 +30,7 @@ from quantize.llama.quantizer import TypeChoice, planned, quantize_file
 from quantize.progress import Steps
 from quantize.resume import Ledger
 from quantize.run import OutputRecord, say
+from quantize.shapes import foreseen
 from quantize.source import Source, folder_files
 from quantize.space import require_space
 
@@ -67,7 +68,8 @@ class Builder:
         reference = self._reference(merged, steps)
         held = read_header(reference).text("edgesmith.quant.type")
         others = [entry for entry in types if entry.name != held]
-        self._announce(reference, others)
+        if foreseen(self.source) is None:  # else it was said before
+            self._announce(reference, others)
         budget = self.config.budget
         if budget.is_asked or any(entry.uses_imatrix for entry in others):
             self.imatrix = provide(

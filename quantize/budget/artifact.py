@@ -8,13 +8,15 @@ from pathlib import Path
 
 import msgspec
 
-from quantize.budget.search import Found, Group, Search, target_bytes
+from quantize.budget.reach import quantizable, require_possible, target_bytes
+from quantize.budget.search import Found, Group, Search
 from quantize.config import BudgetConfig, QuantizeConfig
 from quantize.digest import sha256_json
 from quantize.errors import RunError
 from quantize.examples import ScoredText
 from quantize.imatrix.calibration import calibration
 from quantize.llama.ggml_tensor import Float32
+from quantize.llama.gguf_header import GgufHeader
 from quantize.llama.quant_types import table
 from quantize.llama.quantizer import TypeChoice
 from quantize.progress import Steps
@@ -47,6 +49,19 @@ def require_valid(config: BudgetConfig) -> None:
         ConfigError: with examples of what can.
     """
     size_of(config)
+
+
+def require_in_reach(
+    config: BudgetConfig, header: GgufHeader, sketch: Path, *, has_imatrix: bool
+) -> None:
+    """Refuse a budget that the tensors' shapes rule out.
+
+    Raises:
+        BudgetError: with the smallest file there can be.
+    """
+    if config.is_asked:
+        wanted = target_bytes(config, header, size_of(config))
+        require_possible(config, header, quantizable(sketch), wanted, has_imatrix=has_imatrix)
 
 
 def size_of(config: BudgetConfig) -> int | None:

@@ -16,19 +16,18 @@ import msgspec
 
 from quantize.budget.allocation import Allocation, Choice, allocate, hull, padded
 from quantize.budget.probe import Probe
-from quantize.budget.sensitivity import CANDIDATES, Weighed, require_types, weigh
+from quantize.budget.reach import candidates, fixed_bytes, quantizable, require_within
+from quantize.budget.sensitivity import Weighed, weigh
 from quantize.config import BudgetConfig
 from quantize.errors import BudgetError, LibraryError
 from quantize.examples import ScoredText
 from quantize.llama.ggml_tensor import Float32
-from quantize.llama.gguf_header import GgufHeader, read_header
+from quantize.llama.gguf_header import read_header
 from quantize.llama.quant_types import QuantType, table
 from quantize.llama.quantizer import TypeChoice, planned
 from quantize.llama.weights import weights
 
 _BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
-_HEADER_SLACK_BYTES = 2048
-"""Room for the metadata that a quantized file has beyond its source's."""
 _TINY = 1e-12
 
 
@@ -85,7 +84,7 @@ class Search:
         self.texts = texts
         self.header = read_header(reference)
         held = weights(self.header)
-        self.weights = {name: held[name] for name in _quantizable(reference)}
+        self.weights = {name: held[name] for name in quantizable(reference)}
 
     def run(
         self,
@@ -102,7 +101,8 @@ class Search:
         """
         capacity = target_bytes - self.fixed_bytes
         weighed = self._weighed()
-        self._require_possible(weighed, target_bytes)
+        smallest = sum(padded(entry.options[0].num_bytes) for entry in weighed)
+        require_within(self.header, target_bytes, self.fixed_bytes + smallest)
         first = allocate(_offers(weighed, {}), capacity)
         groups = self._measured(weighed, first, list(known), on_step, on_group)
         costs = {name: group.nats_per_error for group in groups for name in group.members}
@@ -120,40 +120,23 @@ class Search:
     @property
     def fixed_bytes(self) -> int:
         """Return what a file takes beside the weights that are chosen for."""
-        rest = (t for t in self.header.tensors if t.name not in self.weights)
-        return (
-            self.header.data_offset + _HEADER_SLACK_BYTES + sum(padded(t.num_bytes) for t in rest)
-        )
+        return fixed_bytes(self.header, self.weights)
 
     def _weighed(self) -> list[Weighed]:
-        types = require_types(self.config.types) or CANDIDATES
-        named = {
-            "token_embd.weight": self.config.embedding_type,
-            "output.weight": self.config.output_type,
-        }
-        fixed = [name for name in self.weights if named.get(name)]
-        free = [weight for name, weight in self.weights.items() if name not in fixed]
-        found = weigh(free, types, self.means)
-        for name in fixed:
-            found += weigh([self.weights[name]], require_types([named[name]]), self.means)
-        without = [entry.name for entry in found if not entry.options]
-        if without:
-            raise BudgetError(f"{without[0]} can take none of the types {', '.join(types)}")
+        found: list[Weighed] = []
+        for types, names in self._by_types().items():
+            found += weigh([self.weights[name] for name in names], types, self.means)
+            without = [entry.name for entry in found if not entry.options]
+            if without:
+                raise BudgetError(f"{without[0]} can take none of the types {', '.join(types)}")
         return found
 
-    def _require_possible(self, weighed: Sequence[Weighed], target_bytes: int) -> None:
-        smallest = self.fixed_bytes + sum(padded(entry.options[0].num_bytes) for entry in weighed)
-        largest = self.header.file_bytes
-        if target_bytes < smallest:
-            raise BudgetError(
-                f"the budget of {target_bytes:,} bytes is below the smallest file these types can "
-                f"make of this model, {smallest:,} bytes ({smallest / 2**20:.1f}M)"
-            )
-        if target_bytes >= largest:
-            raise BudgetError(
-                f"the budget of {target_bytes:,} bytes holds the whole {self.reference.name} of "
-                f"{largest:,}: there is nothing to choose; serve that file"
-            )
+    def _by_types(self) -> dict[tuple[str, ...], list[str]]:
+        """Return which weights choose from which types."""
+        asked: dict[tuple[str, ...], list[str]] = {}
+        for name in self.weights:
+            asked.setdefault(candidates(self.config, name), []).append(name)
+        return asked
 
     def _measured(
         self,
@@ -228,12 +211,6 @@ def grouped(names: Sequence[str], num_groups: int) -> dict[str, list[str]]:
     return groups
 
 
-def _quantizable(reference: Path) -> list[str]:
-    """Return the tensors llama.cpp would quantize, asked with the type of smallest blocks."""
-    plain = planned(reference, TypeChoice(quant_type=table()["q8_0"])).types
-    return [name for name, kind in plain.items() if kind == "q8_0"]
-
-
 def _offers(weighed: Sequence[Weighed], costs: Mapping[str, float]) -> dict[str, list[Choice]]:
     return {
         entry.name: [
@@ -280,11 +257,3 @@ def _main_type(weighed: Sequence[Weighed], chosen: Allocation) -> str:
             if name in known and known[name].uses_imatrix:
                 return name
     return "q8_0"
-
-
-def target_bytes(config: BudgetConfig, header: GgufHeader, size: int | None) -> int:
-    """Return the largest file allowed: `size`, or what `target_bpw` comes to for this model."""
-    if size is not None:
-        return size
-    tensors = sum(tensor.num_elements for tensor in header.tensors) * config.target_bpw / 8
-    return header.data_offset + _HEADER_SLACK_BYTES + int(tensors)

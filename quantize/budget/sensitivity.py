@@ -86,13 +86,18 @@ def require_types(names: Iterable[str]) -> tuple[str, ...]:
     return chosen
 
 
+def offered(type_name: str, num_columns: int, *, has_importance: bool) -> int | None:
+    """Return the bytes of a row, or None where rows or the lack of importances forbid the type."""
+    needy = type_name in _NEED_IMPORTANCE or needs_importance(type_name)
+    return row_bytes(type_name, num_columns) if has_importance or not needy else None
+
+
 def _weigh(weight: Weight, types: Sequence[str], importance: Float32 | None) -> Weighed:
     slabs = list(weight.sample(_SAMPLED_ELEMENTS))
     options = []
     for name in types:
-        width = row_bytes(name, weight.num_columns)
-        needy = name in _NEED_IMPORTANCE or needs_importance(name)
-        if width is not None and (importance is not None or not needy):
+        width = offered(name, weight.num_columns, has_importance=importance is not None)
+        if width is not None:
             lost = kept = 0.0
             for slab in slabs:
                 scale = None if importance is None else importance[slab.matrix]

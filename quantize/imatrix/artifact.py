@@ -16,7 +16,7 @@ from quantize.imatrix.collect import collect
 from quantize.imatrix.file import Imatrix
 from quantize.llama.cpp_source import pin
 from quantize.llama.ggml_tensor import Float32
-from quantize.llama.gguf_header import read_header
+from quantize.llama.gguf_header import GgufHeader, read_header
 from quantize.llama.metadata import PREFIX
 from quantize.progress import Steps
 from quantize.resume import Ledger
@@ -61,6 +61,18 @@ def is_available(source: Source, config: ImatrixConfig) -> bool:
     if config.source == "own":
         return examples(source, config) is not None or bool(config.text)
     return config.file is not None
+
+
+def require_usable(config: ImatrixConfig, model: GgufHeader | None) -> None:
+    """Refuse a named file that is no importance matrix, or not one of this model's shape.
+
+    Raises:
+        ImatrixError: with the first tensor that differs, where the model's shapes are known.
+    """
+    if config.file is not None:
+        held = imatrix.read(config.file)
+        if model is not None:
+            imatrix.require_fit(config.file, held, model)
 
 
 def identity(source: Source, config: ImatrixConfig) -> dict[str, object]:

@@ -20,7 +20,7 @@ from quantize.plan import MAKES_FILES
         ("llama/metadata.py", True, False),
         ("measure/quality.py", False, True),
         ("perplexity.py", True, True),  # a budget is searched with it, too
-        ("measure/speed_probe.py", True, True),
+        ("measure/speed_probe.py", False, True),
         ("report/tables.py", False, False),
         ("report/modelfile.py", False, False),
     ],

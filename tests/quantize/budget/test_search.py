@@ -4,7 +4,8 @@ import pytest
 
 from quantize.budget.artifact import choice
 from quantize.budget.probe import Probe
-from quantize.budget.search import Search, grouped, target_bytes
+from quantize.budget.reach import target_bytes
+from quantize.budget.search import Search, grouped
 from quantize.budget.sensitivity import weigh
 from quantize.config import BudgetConfig
 from quantize.errors import BudgetError, ConfigError

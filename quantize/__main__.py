@@ -34,6 +34,9 @@ _FLAGS = {
     "pass_at_1": "measure.pass_at_1.suite",
     "problems": "measure.pass_at_1.num_problems",
     "data": "measure.pass_at_1.data",
+    "ram": "recommend.ram",
+    "context": "recommend.context",
+    "min_tok_s": "recommend.min_tok_s",
 }
 """Flags that stand for a configuration key."""
 
@@ -105,10 +108,7 @@ def _measure(options: argparse.Namespace) -> int:
 def _recommend(options: argparse.Namespace) -> int:
     from quantize.assess import recommend_run
 
-    given = {"ram": options.ram, "context": options.context, "min_tok_s": options.min_tok_s}
-    wanted = {key: value for key, value in given.items() if value is not None}
-    bounds = msgspec.structs.replace(_config(options).recommend, **wanted)
-    chosen = recommend_run(options.run, bounds)
+    chosen = recommend_run(options.run, _config(options).recommend)
     if chosen.file is None:
         return 1
     print(options.run / chosen.file)
@@ -169,8 +169,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("run", type=Path, metavar="RUN", help="a quantize run directory")
         _add_config(command)
         command.set_defaults(handler=handler)
-    recommend.add_argument("--ram", metavar="SIZE", help="memory for the server, such as 4G")
-    recommend.add_argument("--context", type=_positive, metavar="N", help="context in tokens")
+    recommend.add_argument(
+        "--ram", metavar="SIZE", help="memory for the server, such as 4G (default: 3/4 of it)"
+    )
+    recommend.add_argument(
+        "--context", type=_positive, metavar="N", help="context in tokens (default: the server's)"
+    )
     recommend.add_argument(
         "--min-tok-s", type=float, metavar="X", help="tokens per second a file has to decode"
     )

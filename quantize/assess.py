@@ -7,6 +7,7 @@ from pathlib import Path
 
 from quantize.config import MeasureConfig, QuantizeConfig, RecommendConfig
 from quantize.errors import RunError
+from quantize.llama.gguf_header import read_header
 from quantize.llama.metadata import parent_sha256
 from quantize.measure.measurements import Measurement, Subject, machine_record, read
 from quantize.measure.measuring import measure
@@ -14,8 +15,8 @@ from quantize.plan import STAGE
 from quantize.progress import Steps
 from quantize.report import recommend, tables
 from quantize.report.publish import publish
+from quantize.report.room import room
 from quantize.run import Manifest, read_manifest, say
-from quantize.space import parse_bytes
 
 LOG = "log.jsonl"
 
@@ -30,7 +31,7 @@ def measure_run(run: Path, config: QuantizeConfig, steps: Steps | None = None) -
         _examples(run, config.measure),
         config.measure,
         steps or Steps(run / LOG),
-        context=config.recommend.context,
+        context=room(config.recommend, read_header(subjects[0].path)).context,
     )
     for line in tables.table(done):
         say(line)
@@ -53,15 +54,16 @@ def recommend_run(run: Path, bounds: RecommendConfig) -> recommend.Recommendatio
     """Choose a file, keep the choice and the report beside the run."""
     written = read_manifest(run)
     machine_id, known = machine_record()["id"], read(run)
-    chosen = recommend.recommend(
-        recommend.candidates(files(run, written), known, machine_id, bounds.context),
-        ram_bytes=parse_bytes(bounds.ram),
-        context=bounds.context,
-        bounds=bounds,
-    )
+    held = files(run, written)
+    asked = room(bounds, read_header(held[0][0]))
+    options = recommend.candidates(held, known, machine_id, asked.context)
+    chosen = recommend.recommend(options, asked, bounds)
+    say(f"recommended: {chosen.file or 'none'}: {chosen.reason}")
+    if chosen.file is None and (run / recommend.FILE).is_file():
+        say("the earlier recommendation stays, and with it what the server takes")
+        return chosen
     if chosen.file is not None:
         recommend.write(run, chosen)
-    say(f"recommended: {chosen.file or 'none'}: {chosen.reason}")
     tables.write(
         run,
         known,

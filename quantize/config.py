@@ -5,6 +5,7 @@ run's hash. How a file is measured, verified or recommended does not change it.
 """
 
 import difflib
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -179,12 +180,20 @@ class VerifyConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class RecommendConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """State what a recommended file must satisfy."""
 
-    ram: str = "4G"
-    context: int = 4096
+    ram: str = ""
+    """What the server may take, such as 4G; empty: three quarters of this machine's memory."""
+    context: int = 0
+    """Tokens; 0: the server's default, 8192 or what the model was trained on, if that is less."""
     min_tok_s: float = 0.0
     """Decode rate below which no file is recommended; 0: any."""
     max_mean_kld_nats: float = 0.05
     max_perplexity_ratio: float = 1.05
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        for name in ("context", "min_tok_s", "max_mean_kld_nats", "max_perplexity_ratio"):
+            if not 0 <= (value := getattr(self, name)) < math.inf:
+                raise ConfigError(f"recommend.{name} is {value}; it must be a number from 0 on")
 
 
 class QuantizeConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

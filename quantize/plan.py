@@ -39,7 +39,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def plan(source_text: str | None, config: QuantizeConfig, *, force: bool = False) -> Plan:
     """Check types and source, and look for a run that is already there."""
     resolve(config.types, has_imatrix=config.imatrix.source != "none")  # before reading the source
-    parse_bytes(config.recommend.ram)
+    if config.recommend.ram:
+        parse_bytes(config.recommend.ram)
     budget_artifact.require_valid(config.budget)
     source, chosen = resolve_source(source_text)
     say(chosen)

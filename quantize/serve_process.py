@@ -69,6 +69,11 @@ class ServerProcess(Closing):
         """Return the address that OpenAI clients take."""
         return f"http://127.0.0.1:{self._port}/v1"
 
+    @property
+    def pid(self) -> int:
+        """Return the number of its process."""
+        return self._process.pid
+
     def close(self) -> None:
         """Stop the process and wait for its end."""
         if self._process.poll() is None:

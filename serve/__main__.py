@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serve import config, keys, lora_flag, purge, tls, tune
+from serve import config, keys, lora_flag, memory_flag, purge, tls, tune
 from serve.errors import ServeError
 from serve.listen import listen, url
 from serve.start import opened
@@ -52,6 +52,7 @@ _FLAGS = {
     "context_length": "engine.context_length",
     "slots": "engine.slots",
     "kv_type": "engine.kv_type",
+    "memory": "engine.memory_bytes",
     "threads": "engine.threads",
     "n_gpu_layers": "engine.n_gpu_layers",
 }
@@ -105,6 +106,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--context-length", type=int, metavar="N", help="tokens one request may use")
     add("--slots", type=int, metavar="N", help="answers decoded side by side")
     add("--kv-type", choices=("f16", "q8_0", "q4_0"), help="KV cache type (default: f16)")
+    add(
+        "--memory",
+        type=memory_flag.memory,
+        metavar="SIZE",
+        help="most memory to take, such as 4G (default: what a recommendation was for, or all)",
+    )
     add("--threads", type=int, metavar="N", help="compute threads (default: physical cores)")
     add("--no-tune", action="store_true", help="measure nothing at a model's first start")
     add("--no-disk-cache", action="store_true", help="keep no prompts over restarts")

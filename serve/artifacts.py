@@ -23,10 +23,15 @@ PREFERRED_TYPES = ("q4_k_m", "q5_k_m", "q8_0", "q4_0", "f16")
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
-    """A model file and why it was taken, for one line on stderr."""
+    """A model file and why it was taken, for one line on stderr.
+
+    `memory_bytes` and `context_length` are what a recommendation was asked for, if it was.
+    """
 
     path: Path
     reason: str
+    memory_bytes: int | None = None
+    context_length: int | None = None
 
 
 def choose(named: str | None, environment: Mapping[str, str]) -> Choice:
@@ -92,8 +97,17 @@ def _from_run(run: Path) -> Choice:
         _check_version(recommendation, run / "recommendation.json")
         for path in files:
             if path.name == recommendation.get("file"):
-                return Choice(path=path, reason=f"recommended: {recommendation.get('reason', '')}")
+                return _recommended(path, recommendation)
     return _preferred(run, files)
+
+
+def _recommended(path: Path, recommendation: Mapping[str, Any]) -> Choice:
+    return Choice(
+        path=path,
+        reason=f"recommended: {recommendation.get('reason', '')}",
+        memory_bytes=recommendation.get("ram_bytes"),
+        context_length=recommendation.get("context_tokens"),
+    )
 
 
 def _gguf_files(run: Path, manifest: Mapping[str, Any]) -> list[Path]:

@@ -44,7 +44,7 @@ def _one(settings: Settings, environment: Mapping[str, str], note: Note) -> Iter
     choice = artifacts.choose(settings.model.file, environment)
     note(f"model: {choice.path} ({choice.reason})")
     config = purge.with_cache_folder(tune.with_folder(settings.engine, choice.path), environment)
-    engine = _load(config, note)
+    engine = _load(_as_recommended(config, choice), note)
     try:
         try:
             house = of_engine(engine, settings)
@@ -76,13 +76,26 @@ def _several(settings: Settings, environment: Mapping[str, str], _: Note) -> Ite
         compute.close()
 
 
+def _as_recommended(config: EngineConfig, choice: artifacts.Choice) -> EngineConfig:
+    """Return what the recommendation was asked for where the settings say nothing else."""
+    return msgspec.structs.replace(
+        config,
+        memory_bytes=config.memory_bytes or choice.memory_bytes,
+        context_length=config.context_length or choice.context_length,
+    )
+
+
 def _load(config: EngineConfig, note: Note) -> AnyEngine:
+    from serve.engine import machine
     from serve.engine.engine import Engine
     from serve.engine.errors import EngineError
     from serve.engine.loading import load_engine
     from serve.engine.sizing import size
 
     try:
+        if config.memory_bytes is not None:
+            free_bytes = machine.available_memory_bytes() or config.memory_bytes
+            return load_engine(size(config, min(free_bytes, config.memory_bytes)), note)
         if _embeds(Path(config.model)):
             return load_engine(size(config, None), note)
         return Engine.load(config, note=note)

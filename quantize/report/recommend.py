@@ -1,7 +1,6 @@
 """Choose the file to serve from figures; knows no llama.cpp call, only headers and numbers.
 
-Memory is what was measured here, brought to the asked context; where nothing was, file + f16 KV
-cache + working buffers. Of the files that fit, those within the quality bounds compete on decode
+Of the files that fit the room, those within the quality bounds compete on decode
 speed. Timings vary, so speeds that differ by less than a tenth count as equal, and so do those
 whose order is not the same in every round; the smallest of the equally fast wins. When none is
 within the bounds, the closest does.
@@ -14,19 +13,14 @@ from typing import Any
 import msgspec
 
 from quantize.config import RecommendConfig
-from quantize.llama.gguf_header import GgufHeader, read_header
+from quantize.llama.gguf_header import read_header
 from quantize.llama.inspect_gguf import kv_cache_bytes
 from quantize.measure.measurements import Measurement
+from quantize.report.room import Room, needed_bytes
 from quantize.run import SCHEMA_VERSION, write_json
 
 FILE = "recommendation.json"
-_SERVER_BYTES = 96 << 20
-"""What the server's own packages add to a process that only holds the model."""
-_PROCESS_BYTES = 160 << 20
-"""Interpreter, server and library code, where nothing was measured."""
 _NEARLY_AS_FAST = 0.9
-_OUTPUT_ROWS = 128
-"""Rows of float32 logits and activations held at once."""
 
 
 class Candidate(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,6 +72,10 @@ class Recommendation(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     pareto_front: tuple[str, ...] = ()
     """Files that no other beats in both bytes and distance, smallest first."""
+    ram_bytes: int | None = None
+    """What was asked for: the most that the server takes from now on."""
+    context_tokens: int | None = None
+    """What was asked for: the server's context from now on."""
 
 
 def candidates(
@@ -95,7 +93,7 @@ def candidates(
             Candidate(
                 file=path.name,
                 file_bytes=header.file_bytes,
-                memory_bytes=_memory_bytes(header, context, figures if here else None),
+                memory_bytes=needed_bytes(header, context, figures if here else None),
                 kv_bytes=kv_cache_bytes(header, context),
                 figures=figures,
                 measured_here=here,
@@ -105,25 +103,24 @@ def candidates(
     return result
 
 
-def recommend(
-    options: Sequence[Candidate],
-    *,
-    ram_bytes: int,
-    context: int,
-    bounds: RecommendConfig,
-) -> Recommendation:
+def recommend(options: Sequence[Candidate], room: Room, bounds: RecommendConfig) -> Recommendation:
     """Choose one file and say why in one sentence."""
     front = tuple(option.file for option in pareto_front(options))
-    fitting = [option for option in options if option.memory_bytes <= ram_bytes]
-    room = f"{ram_bytes / 2**30:.3g} GiB at {context} tokens of context"
+    fitting = [option for option in options if option.memory_bytes <= room.ram_bytes]
     quick = [option for option in fitting if option.decode_speed >= bounds.min_tok_s]
     if not fitting:
-        best, reason = None, _what_to_give_up(options, ram_bytes, context)
+        best, reason = None, _what_to_give_up(options, room, bounds)
     elif not quick:
         best, reason = None, _too_slow(fitting, room, bounds)
     else:
         best, reason = _choose(quick, room, bounds)
-    return Recommendation(file=best, reason=reason, pareto_front=front)
+    return Recommendation(
+        file=best,
+        reason=reason,
+        pareto_front=front,
+        ram_bytes=room.ram_bytes if bounds.ram else None,
+        context_tokens=bounds.context or None,
+    )
 
 
 def pareto_front(options: Sequence[Candidate]) -> list[Candidate]:
@@ -150,19 +147,8 @@ def _whole(entry: Measurement) -> bool:
     return "perplexity" in entry.figures and "decode_tokens_per_second" in entry.figures
 
 
-def _memory_bytes(header: GgufHeader, context: int, figures: dict[str, Any] | None) -> int:
-    resident = (figures or {}).get("resident_bytes")
-    if figures and resident:
-        measured_at = figures["resident_context_tokens"]
-        other = kv_cache_bytes(header, context) - kv_cache_bytes(header, measured_at)
-        return int(resident) + other + _SERVER_BYTES
-    n_vocab = header.metadata.get("tokenizer.ggml.tokens", 0)
-    working = _PROCESS_BYTES + _OUTPUT_ROWS * 4 * (n_vocab if isinstance(n_vocab, int) else 0)
-    return header.file_bytes + kv_cache_bytes(header, context) + working
-
-
 def _choose(
-    options: Sequence[Candidate], room: str, bounds: RecommendConfig
+    options: Sequence[Candidate], room: Room, bounds: RecommendConfig
 ) -> tuple[str | None, str]:
     measured = [option for option in options if option.figures is not None]
     if not measured:
@@ -189,7 +175,7 @@ def _within(option: Candidate, bounds: RecommendConfig) -> bool:
     )
 
 
-def _why(best: Candidate, tied: Sequence[Candidate], room: str, bounds: RecommendConfig) -> str:
+def _why(best: Candidate, tied: Sequence[Candidate], room: Room, bounds: RecommendConfig) -> str:
     quality = (
         f"mean KLD {best.mean_kld:.3g} nats from the reference, perplexity x "
         f"{best.perplexity_ratio:.3f} (bounds {bounds.max_mean_kld_nats:g} and "
@@ -209,7 +195,7 @@ def _why(best: Candidate, tied: Sequence[Candidate], room: str, bounds: Recommen
     )
 
 
-def _too_slow(fitting: Sequence[Candidate], room: str, bounds: RecommendConfig) -> str:
+def _too_slow(fitting: Sequence[Candidate], room: Room, bounds: RecommendConfig) -> str:
     fastest = max(fitting, key=lambda option: option.decode_speed)
     if not fastest.decode_speed:
         return f"no file that fits {room} was timed on this machine; measure the run first"
@@ -220,18 +206,26 @@ def _too_slow(fitting: Sequence[Candidate], room: str, bounds: RecommendConfig) 
     )
 
 
-def _what_to_give_up(options: Sequence[Candidate], ram_bytes: int, context: int) -> str:
-    smallest = min(options, key=lambda option: option.memory_bytes)
-    missing = smallest.memory_bytes - ram_bytes
+def _what_to_give_up(options: Sequence[Candidate], room: Room, bounds: RecommendConfig) -> str:
+    least = min(options, key=lambda option: option.memory_bytes)
+    missing = least.memory_bytes - room.ram_bytes
     ways = []
-    if smallest.kv_bytes > missing:
-        shorter = int(context * (1 - missing / smallest.kv_bytes))
+    if least.kv_bytes > missing:
+        shorter = int(room.context * (1 - missing / least.kv_bytes))
         ways.append(f"a context of at most {shorter} tokens")
-    if smallest.kv_bytes * 15 // 32 > missing:  # q8_0 takes 8.5 bits for f16's 16
+    if least.kv_bytes * 15 // 32 > missing:  # q8_0 takes 8.5 bits for f16's 16
         ways.append("a q8_0 KV cache")
-    ways.append("a smaller quant type")
+    smallest = min(options, key=lambda option: option.file_bytes)
+    ways.append(f"a quant type smaller than {smallest.file}")
+    quickest = max(options, key=lambda option: option.decode_speed)
+    too_slow = ""
+    if bounds.min_tok_s > quickest.decode_speed > 0:
+        too_slow = (
+            f"; nor does any file reach {bounds.min_tok_s:g} tok/s: the fastest here, "
+            f"{quickest.file}, decodes {quickest.decode_speed:.1f}"
+        )
     return (
-        f"nothing fits: the smallest in memory, {smallest.file}, needs "
-        f"{smallest.memory_bytes / 2**20:.0f} MiB at {context} tokens of context, "
-        f"{ram_bytes / 2**20:.0f} MiB are given; to give up: {' or '.join(ways)}"
+        f"nothing fits: the least that serving takes, with {least.file}, is "
+        f"{least.memory_bytes / 2**20:.0f} MiB at {room.context} tokens of context, "
+        f"{room.ram_bytes / 2**20:.0f} MiB are given; to give up: {' or '.join(ways)}{too_slow}"
     )

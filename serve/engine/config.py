@@ -45,6 +45,8 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     contexts, at least four of them, at most a quarter of the free memory, at least one context.
     `kv_type`: f16 is exact; q8_0 halves the KV memory and slows prefill by about 10%; q4_0 costs
     quality.
+    `memory_bytes`: most of this machine's memory that the file, its cells, its cache and the work
+    on them may take. None is what is free.
     `threads`: None is what was measured to be best, else one per physical core, and fewer for as
     long as other programs want those cores; a number is taken as it is.
     `n_gpu_layers`: None is all when the build has a GPU.
@@ -82,6 +84,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     fim_slots: int = 1
     kv_cells: int | None = None
     kv_type: KvType = "f16"
+    memory_bytes: int | None = None
     threads: int | None = None
     n_gpu_layers: int | None = None
     flash_attention: bool = True
@@ -101,7 +104,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def __post_init__(self) -> None:
         """Check ranges. Raises: ValueError naming field, value and limit."""
-        for name in ("context_length", "slots", "kv_cells", "threads"):
+        for name in ("context_length", "slots", "kv_cells", "memory_bytes", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")

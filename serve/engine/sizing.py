@@ -41,6 +41,8 @@ class Sized(msgspec.Struct, frozen=True, kw_only=True):
 def size(config: EngineConfig, budget_bytes: int | None) -> Sized:
     """Plan a model within a budget, if any: file, adapters, cells, prefix cache and buffers.
 
+    What the file maps is counted once: pages of it that the system can take back are not needed.
+
     Raises: ModelLoadError, ContextTooLargeError.
     """
     path = Path(config.model)
@@ -50,23 +52,30 @@ def size(config: EngineConfig, budget_bytes: int | None) -> Sized:
     shape = _shape(header, _file_bytes(path))
     slots = config.slots or default_slots()
     plan = plan_context(config, shape, slots, budget_bytes)
+    adapters = sum(_file_bytes(Path(adapter.file)) for adapter in config.adapters)
+    taken = shape.model_bytes + adapters + plan.kv_bytes + RESERVE_BYTES
     cache_bytes = config.cache_memory_bytes
     if cache_bytes is None:
-        share = MOST_CACHE_BYTES if budget_bytes is None else budget_bytes // CACHE_SHARE
-        cache_bytes = min(share, MOST_CACHE_BYTES)
+        cache_bytes = _cache_bytes(budget_bytes, taken)
     planned = msgspec.structs.replace(
         config,
         context_length=plan.context_length,
         kv_cells=plan.n_cells,
         cache_memory_bytes=cache_bytes,
     )
-    adapters = sum(_file_bytes(Path(adapter.file)) for adapter in config.adapters)
     return Sized(
-        num_bytes=shape.model_bytes + adapters + plan.kv_bytes + cache_bytes + RESERVE_BYTES,
+        num_bytes=taken + cache_bytes,
         config=planned,
         info=_info(planned, header, shape, slots + config.fim_slots),
         pooling_type=header.pooling_type,
     )
+
+
+def _cache_bytes(budget_bytes: int | None, taken_bytes: int) -> int:
+    if budget_bytes is None:
+        return MOST_CACHE_BYTES
+    left = max(budget_bytes - taken_bytes, 0)
+    return min(left, budget_bytes // CACHE_SHARE, MOST_CACHE_BYTES)
 
 
 def _for_embedding(config: EngineConfig, header: Header) -> EngineConfig:

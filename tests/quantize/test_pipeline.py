@@ -295,8 +295,14 @@ def test_recommend_prints_the_file_or_says_what_to_give_up(home, done, capsys):
     status, printed = quantize(home, "recommend", str(done), "--ram", "4G", "--context", "512")
     assert status == 0
     assert Path(printed).parent == done
+    kept = [(done / name).read_bytes() for name in ("recommendation.json", "report.md")]
+    assert json.loads(kept[0])["ram_bytes"] == 4 << 30
+    assert json.loads(kept[0])["context_tokens"] == 512
     assert quantize(home, "recommend", str(done), "--ram", "10M") == (1, "")
-    assert "nothing fits" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "nothing fits" in said
+    assert "the earlier recommendation stays" in said
+    assert [(done / name).read_bytes() for name in ("recommendation.json", "report.md")] == kept
 
 
 def test_an_adapter_beside_the_base_is_compared_with_merged_type_by_type(home, done):

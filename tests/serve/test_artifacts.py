@@ -37,6 +37,15 @@ def test_the_recommended_file_of_the_newest_complete_run_is_served(home):
     assert "fits in 4 GB" in choice.reason
 
 
+def test_what_a_recommendation_was_asked_for_comes_with_the_file(home):
+    run = make_run(home, "20260102T000000Z-aaaaaaaa", recommended="m-f16.gguf")
+    asked = {"ram_bytes": 2**29, "context_tokens": 1024}
+    document = json.loads((run / "recommendation.json").read_text())
+    (run / "recommendation.json").write_text(json.dumps(document | asked))
+    choice = choose(None, home)
+    assert (choice.memory_bytes, choice.context_length) == (2**29, 1024)
+
+
 @pytest.mark.parametrize(
     ("files", "expected"),
     [

@@ -5,6 +5,7 @@ import pytest
 from quantize.config import RecommendConfig
 from quantize.errors import ConfigError
 from quantize.report.recommend import Candidate, recommend
+from quantize.report.room import Room
 from quantize.space import parse_bytes
 
 BOUNDS = RecommendConfig()
@@ -35,7 +36,7 @@ Q2 = candidate("q2", 100, 0.5, 20)
 
 
 def choose(options, ram=2000 * MIB, bounds=BOUNDS):
-    return recommend(options, ram_bytes=ram, context=1024, bounds=bounds)
+    return recommend(options, Room(ram_bytes=ram, context=1024), bounds)
 
 
 def test_the_fastest_within_the_bounds_is_chosen_with_its_figures():
@@ -98,7 +99,7 @@ def test_when_nothing_fits_it_says_what_to_give_up():
     assert chosen.file is None
     assert "q2" in chosen.reason
     assert "150 MiB" in chosen.reason
-    assert "a context of at most 256 tokens or a smaller quant type" in chosen.reason
+    assert "a context of at most 256 tokens or a quant type smaller than q2" in chosen.reason
 
 
 def test_a_quantized_kv_cache_is_named_where_it_would_do():

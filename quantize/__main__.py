@@ -6,8 +6,6 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
-
 from quantize import run as runs
 from quantize.config import QuantizeConfig, load_config
 from quantize.errors import QuantizeError
@@ -28,6 +26,8 @@ examples:
 The run directory is printed on stdout. An interrupted command, given again, resumes.
 """
 _FLAGS = {
+    "full": "measure.full",
+    "text": "measure.text",
     "imatrix": "imatrix.source",
     "target_size": "budget.target_size",
     "target_bpw": "budget.target_bpw",
@@ -93,14 +93,7 @@ def _measure(options: argparse.Namespace) -> int:
     from quantize.assess import measure_run
     from quantize.measure.measurements import FILE
 
-    config = _config(options)
-    budget = msgspec.structs.replace(
-        config.measure,
-        full=options.full or config.measure.full,
-        rounds=max(config.measure.rounds, 5) if options.full else config.measure.rounds,
-        text=str(options.text) if options.text else config.measure.text,
-    )
-    measure_run(options.run, msgspec.structs.replace(config, measure=budget))
+    measure_run(options.run, _config(options))
     print(options.run / FILE)
     return 0
 
@@ -179,10 +172,13 @@ def _parser() -> argparse.ArgumentParser:
         "--min-tok-s", type=float, metavar="X", help="tokens per second a file has to decode"
     )
     measure.add_argument(
-        "--full", action="store_true", help="all examples, the whole text, every KV cache type"
+        "--full",
+        action="store_true",
+        default=None,
+        help="all examples, the whole text, KV cache types on every file, five rounds",
     )
     measure.add_argument(
-        "--text", type=Path, metavar="FILE", help="a text to score as well, such as WikiText-2"
+        "--text", metavar="FILE", help="a text to score as well, such as WikiText-2"
     )
     measure.add_argument(
         "--pass-at-1",

@@ -176,6 +176,8 @@ def text_file(path: Path) -> tuple[str, TextRef]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SourceError(f"cannot read the text {path}: {error}") from error
+    except OSError as error:
+        raise SourceError(f"cannot read the text {path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path} is no UTF-8 text: byte {error.start} is none") from error
     return text, TextRef(kind="file", ref=path.name, sha256=sha256_file(path))

@@ -20,11 +20,11 @@ def time_in_turns(
     book: Book, subjects: Sequence[Subject], config: MeasureConfig, context: int, steps: Steps
 ) -> None:
     """Bring every file to the same number of samples, one round after the other."""
-    for number in range(config.rounds):
+    for number in range(config.num_rounds):
         waiting = [each for each in subjects if len(book.entry(each).samples) <= number]
         if not waiting:
             continue
-        with steps.step(f"time the files, round {number + 1} of {config.rounds}") as draw:
+        with steps.step(f"time the files, round {number + 1} of {config.num_rounds}") as draw:
             for done, subject in enumerate(_rotated(waiting, number), start=1):
                 samples = [*book.entry(subject).samples, sample(subject.path, config, context)]
                 book.add(subject, rates(samples, context), samples)

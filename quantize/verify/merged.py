@@ -4,6 +4,7 @@ The weights are proven elsewhere; this is everything around them, which the hops
 granted. Decodes nothing.
 """
 
+import functools
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from quantize.convert.hf_folder import TEMPLATE, load_tokenizer
 from quantize.errors import SourceError
 from quantize.verify.cases import Case
-from quantize.verify.prompts import hf_prompt, ids_difference, text_difference
+from quantize.verify.prompts import compare_cases, hf_prompt, ids_difference, text_difference
 from quantize.verify.result import Check
 from quantize.verify.tokens import num_leading
 
@@ -32,7 +33,7 @@ def check_folder(base: Path, tuned: Path, merged: Path, cases: Sequence[Case]) -
         _check("configuration", _configuration(base, merged), "equal"),
         _check("chat template", text_difference(str(template), str(theirs.chat_template)), "equal"),
         _check("special tokens", _special(mine, theirs), f"eos {theirs.eos_token_id}"),
-        _check("prompts and token ids", _prompts(mine, theirs, cases), f"{len(cases)} cases equal"),
+        compare_cases(HOP, cases, functools.partial(_prompt_difference, mine, theirs)),
     ]
 
 
@@ -62,19 +63,19 @@ def _special(mine: Any, theirs: Any) -> str | None:
     return None
 
 
-def _prompts(mine: Any, theirs: Any, cases: Sequence[Case]) -> str | None:
-    """Return the first conversation that reads differently, or begins with two BOS tokens."""
-    for case in cases:
-        try:
-            wanted, found = hf_prompt(mine, case), hf_prompt(theirs, case)
-        except SourceError:
-            continue  # the template takes no such messages
-        difference = text_difference(wanted, found) or ids_difference(
-            list(mine(wanted)["input_ids"]), list(theirs(wanted)["input_ids"])
-        )
-        if difference is not None:
-            return f"{case.name}: {difference}"
-        bare = list(theirs(wanted, add_special_tokens=False)["input_ids"])
-        if theirs.bos_token_id is not None and num_leading(bare, theirs.bos_token_id) > 1:
-            return f"{case.name}: the prompt begins with more than one BOS token"
+def _prompt_difference(mine: Any, theirs: Any, case: Case) -> str | None:
+    """Return where a conversation reads differently, or that it begins with two BOS tokens."""
+    wanted = hf_prompt(mine, case)
+    try:
+        found = hf_prompt(theirs, case)
+    except SourceError as error:
+        return f"taken as trained and refused by the merged folder: {error}"
+    difference = text_difference(wanted, found) or ids_difference(
+        list(mine(wanted)["input_ids"]), list(theirs(wanted)["input_ids"])
+    )
+    if difference is not None:
+        return difference
+    bare = list(theirs(wanted, add_special_tokens=False)["input_ids"])
+    if theirs.bos_token_id is not None and num_leading(bare, theirs.bos_token_id) > 1:
+        return "the prompt begins with more than one BOS token"
     return None

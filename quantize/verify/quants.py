@@ -1,4 +1,4 @@
-"""Parity of each quantized file with its f16: metadata, and logits within the bound of its type."""
+"""Parity of each quantized file with its f16: metadata, weights and logits within its bounds."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ from quantize.progress import Steps
 from quantize.verify.bounds import bound_of
 from quantize.verify.prompts import compare_metadata
 from quantize.verify.result import Check
+from quantize.verify.weights import compare_weights
 
 
 def check_quants(
@@ -23,6 +24,10 @@ def check_quants(
     sound = [path for path, check in zip(quants, checks, strict=True) if check.passed]
     if not sound:
         return checks
+    with steps.step("verify weights of every type") as draw:
+        for number, path in enumerate(sound, start=1):
+            checks.append(compare_weights(first, read_header(path)))
+            draw(number, len(sound))
     with steps.step("verify logits of every type") as draw:
         with LlamaSession(reference, n_ctx=n_ctx) as session:
             _, stored = score_reference(session, texts)
@@ -46,7 +51,7 @@ def _compare(
     passed = kld <= bound.max_mean_kld_nats and (agreement is None or agreement >= least)
     agreed = "no token is decided" if agreement is None else f"top-1 agreement {agreement:.1%}"
     detail = (
-        f"{agreed} on {count} decided tokens (at least {least:.1%} where most is {held}), mean KLD "
+        f"{agreed} on {count} decided tokens (at least {least:.1%} for {held}), mean KLD "
         f"{kld:.2g} nats (at most {bound.max_mean_kld_nats:g}) over {quality.num_scored_tokens}"
     )
     return Check(hop=hop, name=name, passed=passed, detail=detail)

@@ -230,7 +230,14 @@ def _permuted_head(raw, header):
     raw[start:end] = raw[middle:end] + raw[start:middle]
 
 
+def _swapped_layers(raw, header):
+    names = slice(header.kv_end, header.info_end)
+    swapped = raw[names].replace(b"blk.0.", b"blk.x.").replace(b"blk.1.", b"blk.0.")
+    raw[names] = swapped.replace(b"blk.x.", b"blk.1.")
+
+
 _FAULTS = {
+    "swapped layers": _swapped_layers,
     "wrong template": _wrong_template,
     "swapped EOS": _set_value("tokenizer.ggml.eos_token_id", "<I", 1),
     "unwanted BOS": _unwanted_bos,

@@ -17,6 +17,7 @@ from quantize.__main__ import main
         (["--config", "none.toml"], "cannot read the configuration"),
         (["--from", "none"], "no such file"),
         (["verify", "none"], "has no manifest.json"),
+        (["measure", "none", "--full"], "has no manifest.json"),
         (["recommend", "none", "--ram", "4G"], "has no manifest.json"),
     ],
 )
@@ -62,3 +63,26 @@ def test_help_loads_no_heavy_library():
         subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode
         == 0
     )
+
+
+def test_full_means_the_same_as_a_flag_and_as_a_key():
+    from quantize.__main__ import _config, _parser
+
+    asked = [["--full"], ["--set", "measure.full=true"]]
+    configs = [_config(_parser().parse_args(["measure", "RUN", *each])).measure for each in asked]
+    assert configs[0] == configs[1]
+    assert configs[0].num_rounds == 5
+    assert _config(_parser().parse_args(["measure", "RUN"])).measure.num_rounds == 3
+
+
+def test_a_text_that_is_not_there_is_named_once(tmp_path):
+    from quantize.errors import SourceError
+    from quantize.examples import text_file
+
+    path = tmp_path / "none.txt"
+    with pytest.raises(SourceError) as error:
+        text_file(path)
+    assert str(error.value) == f"cannot read the text {path}: No such file or directory"
+    path.write_bytes(b"ab\xff")
+    with pytest.raises(SourceError, match="no UTF-8 text: byte 2 is none"):
+        text_file(path)

@@ -1,8 +1,10 @@
 """A fault planted on any hop is caught, and named with its first difference."""
 
 import json
+import re
 import shutil
 
+import numpy as np
 import pytest
 
 from quantize.config import VerifyConfig
@@ -12,10 +14,13 @@ from quantize.llama.gguf_header import read_header
 from quantize.llama.quant_types import table
 from quantize.llama.quantizer import TypeChoice, quantize_file
 from quantize.progress import Steps
+from quantize.verify.bounds import bound_of
 from quantize.verify.gate import Verification, compare_files, passed, verify, write
+from quantize.verify.logits import Answer, compare_greedy
 from quantize.verify.prompts import compare_metadata
 from quantize.verify.quants import check_quants
 from quantize.verify.texts import Chain, scored_texts
+from quantize.verify.weights import compare_weights
 
 CONFIG = VerifyConfig(num_prompts=2, scored_tokens=48, server=False)
 
@@ -105,15 +110,36 @@ def test_metadata_changed_in_one_type_is_caught(chain, faulty, fault, said):
     assert check.detail.startswith(said)
 
 
-def test_a_permuted_head_in_one_type_is_caught(chain, faulty):
+@pytest.mark.parametrize("name", ["q8_0", "q4_0", "q3_k_s", "q2_k", "iq2_xs", "tq2_0"])
+def test_a_permuted_head_and_swapped_layers_are_told_from_rounding_in_every_type(
+    chain, faulty, tmp_path, name
+):
+    sound = tmp_path / "sound" / f"{name}.gguf"
+    sound.parent.mkdir()
+    header = read_header(chain.reference)
+    widths = {t.name: t.shape[0] for t in header.tensors if len(t.shape) > 1}
+    means = {each: np.linspace(0.1, 3, width, dtype=np.float32) for each, width in widths.items()}
+    choice = TypeChoice(quant_type=table()[name])
+    quantize_file(chain.reference, sound, choice, imatrix=means)
+    assert compare_weights(header, read_header(sound)).passed
+    for fault in ("permuted head", "swapped layers"):
+        check = compare_weights(header, read_header(faulty(sound, fault)))
+        assert not check.passed
+        assert (check.hop, check.name) == (f"f16.gguf -> {name}.gguf", "weights")
+        assert re.match(r"blk\.[01]\.\w+\.weight \(\w+\): rows differ .* by \d{3}", check.detail)
+
+
+def test_weights_are_compared_on_the_hop_to_each_type(chain, faulty):
     quants, texts = [faulty(chain.quants[0], "permuted head")], scored_texts(chain, CONFIG)
-    (check,) = [
+    failed = [
         check
         for check in check_quants(chain.reference, quants, texts, 512, Steps())
         if not check.passed
     ]
-    assert (check.hop, check.name) == ("f16.gguf -> q8_0.gguf", "logits")
-    assert "where most is q8_0" in check.detail
+    assert [check.name for check in failed] == ["weights", "logits"]
+    assert {check.hop for check in failed} == {"f16.gguf -> q8_0.gguf"}
+    assert failed[0].detail.startswith("blk.0.attn_v.weight (q8_0)")
+    assert "for q8_0)" in failed[1].detail
 
 
 def test_a_file_of_the_base_alone_is_caught_on_either_hop(chain, base_gguf, tmp_path):
@@ -122,10 +148,11 @@ def test_a_file_of_the_base_alone_is_caught_on_either_hop(chain, base_gguf, tmp_
     small = tmp_path / "q8_0.gguf"
     quantize_file(base_gguf, small, TypeChoice(quant_type=table()["q8_0"]))
     texts = scored_texts(chain, CONFIG)
-    (check,) = [
+    failed = [
         c for c in check_quants(chain.reference, (small,), texts, 512, Steps()) if not c.passed
     ]
-    assert (check.hop, check.name) == ("f16.gguf -> q8_0.gguf", "logits")
+    assert {check.hop for check in failed} == {"f16.gguf -> q8_0.gguf"}
+    assert [check.name for check in failed] == ["weights", "logits"]
 
 
 def test_a_file_that_doubles_the_bos_is_caught(chain, tmp_path):
@@ -182,6 +209,37 @@ def test_a_tokenizer_that_splits_otherwise_is_caught(chain, tmp_path):
     hop, name, detail = failure(converted(chain, merged=merged))
     assert (hop, name) == ("merged -> f16.gguf", "prompts and token ids")
     assert "in the tokenizer and" in detail
+
+
+def test_a_greedy_difference_passes_only_where_both_sides_were_nearly_tied():
+    class Fixed:
+        n_vocab = 3
+
+        def reset(self):
+            pass
+
+        def decode(self, token_ids, *, first_logits):
+            yield np.array([[1.0, 0.95, 0.0]] * (len(token_ids) - first_logits), dtype=np.float32)
+
+    def said(token_id, gap):
+        answer = Answer(prompt=[5], token_ids=[token_id], gaps=[gap], logits=None)
+        equal = Answer(prompt=[5], token_ids=[0], gaps=[0.0], logits=None)
+        return compare_greedy("hop", Fixed(), [equal] * 9 + [answer], CONFIG)
+
+    assert said(1, 0.05).passed
+    assert said(1, 0.05).detail == "9 of 10 prompts equal for 16 tokens"
+    assert not said(1, 0.5).passed
+    check = said(2, 0.05)
+    assert not check.passed
+    assert check.detail.endswith("2 after the hop, 1.000 logits apart before and 0.050 after")
+
+
+def test_the_coarsest_type_of_a_mix_decides_its_bound(chain, tmp_path):
+    kinds = {"blk.0.ffn_up.weight": "q2_k", "blk.1.attn_k.weight": "iq1_s"}
+    choice = TypeChoice(quant_type=table()["q8_0"], tensor_types=kinds)
+    path, ones = tmp_path / "mix.gguf", {"blk.1.attn_k.weight": np.ones(256, dtype=np.float32)}
+    quantize_file(chain.reference, path, choice, imatrix=ones)
+    assert bound_of(read_header(path))[0] == "q2_k"  # a tenth of the layers and more; iq1_s less
 
 
 def test_a_changed_file_of_a_run_is_named(tmp_path):

@@ -80,3 +80,25 @@ def test_a_fault_around_the_weights_is_caught(tiny_model, tiny_run, merged, spoi
     name, said = first
     assert failed.name == name
     assert said in failed.detail
+
+
+def test_cases_that_the_template_refuses_are_not_counted_and_none_compared_is_no_pass(
+    tiny_model, tiny_run, merged
+):
+    import msgspec
+
+    odd = msgspec.structs.replace(CASES[0], messages=[{"role": "user"}])
+    check = check_folder(tiny_model, tiny_run, merged, [*CASES[:2], odd])[-1]
+    assert check.passed
+    assert check.detail == "2 prompts equal; the template takes 1 others not"
+    check = check_folder(tiny_model, tiny_run, merged, [odd])[-1]
+    assert not check.passed
+    assert check.detail.startswith("0 prompts equal")
+
+
+def test_a_conversation_refused_after_the_merge_alone_is_a_difference(tiny_model, tiny_run, merged):
+    template = merged / "chat_template.jinja"
+    template.write_text("{{ raise_exception('no roles') }}")
+    check = check_folder(tiny_model, tiny_run, merged, CASES[:1])[-1]
+    assert not check.passed
+    assert check.detail.startswith("plain: taken as trained and refused by the merged folder: ")

@@ -1,9 +1,11 @@
 """What was measured, on disk: read, looked up and replaced; measures nothing.
 
-A figure belongs to a file's hash, a machine and the settings; it is reused where all three agree
+A figure belongs to a file's hash, a machine and those settings that it depends on: words to texts
+and reference, rates and memory to what was timed, at which context. It is kept where these agree
 and never otherwise.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +20,11 @@ from quantize.measure.speed_probe import Sample
 from quantize.run import SCHEMA_VERSION, write_json
 
 FILE = "measurements.json"
-_BUDGETS = ("scored_tokens", "text_tokens", "rounds", "full")
+_BUDGETS = ("scored_tokens", "text_tokens", "full")
+_EVERY = ("reference_sha256", "llama_cpp_commit", "code")
+_WORDS = (*_BUDGETS, "max_example_tokens", "n_batch", "texts", *_EVERY)
+_SPEED = ("prefill_tokens", "prefill_rows", "decode_tokens", "decode_sequences", "context_tokens")
+_TIMED = re.compile(r"num_timings|load_seconds|resident_|prefill_|decode_")
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,22 +87,12 @@ class Book:
         self.machine = machine_record()
         self._kept = read(run)
 
-    def known(self, subject: Subject) -> Measurement | None:
-        """Return what this machine has measured of a file with these settings, or more fully."""
-        return next(
-            (
-                entry
-                for entry in self._kept
-                if entry.file_sha256 == subject.sha256
-                and entry.machine.get("id") == self.machine["id"]
-                and _covers(entry.settings, self.settings)
-            ),
-            None,
-        )
-
     def entry(self, subject: Subject) -> Measurement:
-        """Return what is known of a file, or an empty entry."""
-        return self.known(subject) or Measurement(
+        """Return what this machine has measured of a file that holds with these settings."""
+        found = [entry for entry in self._kept if self._is_of(entry, subject)]
+        if found:
+            return _still_true(found[0], self.settings)
+        return Measurement(
             file=subject.path.name,
             file_sha256=subject.sha256,
             machine=self.machine,
@@ -116,7 +112,7 @@ class Book:
             figures=entry.figures | figures,
             samples=entry.samples if samples is None else tuple(samples),
         )
-        places = [place for place, other in enumerate(self._kept) if _same(entry, other)]
+        places = [place for place, other in enumerate(self._kept) if self._is_of(other, subject)]
         if places:
             self._kept[places[0]] = entry
         else:
@@ -125,21 +121,35 @@ class Book:
             self.run / FILE, _Document(schema_version=SCHEMA_VERSION, measurements=self._kept)
         )
 
-
-def _covers(settings: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Say whether figures with some settings answer for others: a full one for any budget."""
-    if settings == wanted:
-        return True
-    ignored = _BUDGETS if settings.get("full") else ()
-    return bool(ignored) and _without(settings, ignored) == _without(wanted, ignored)
+    def _is_of(self, entry: Measurement, subject: Subject) -> bool:
+        here = entry.machine.get("id") == self.machine["id"]
+        return here and entry.file_sha256 == subject.sha256
 
 
-def _without(settings: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
-    return {key: value for key, value in settings.items() if key not in keys}
+def _still_true(entry: Measurement, settings: dict[str, Any]) -> Measurement:
+    """Return an entry under other settings, without what does not hold under them."""
+    words, speed = (_agree(entry.settings, settings, keys) for keys in (_WORDS, (*_SPEED, *_EVERY)))
+    scored = {key: entry.settings[key] for key in _WORDS if words and key in entry.settings}
+
+    def holds(figure: str) -> bool:
+        if figure == "pass_at_1":  # beside it stands what was asked
+            return _agree(entry.settings, settings, _EVERY[:2])
+        if figure == "kv_cache":
+            return words and speed
+        return speed if _TIMED.match(figure) else words
+
+    return msgspec.structs.replace(
+        entry,
+        settings=settings | scored,
+        figures={name: value for name, value in entry.figures.items() if holds(name)},
+        samples=entry.samples if speed else (),
+    )
 
 
-def _same(entry: Measurement, other: Measurement) -> bool:
-    return other.file_sha256 == entry.file_sha256 and other.machine.get("id") == entry.machine["id"]
+def _agree(settings: dict[str, Any], wanted: dict[str, Any], keys: Sequence[str]) -> bool:
+    """Say whether settings are the same for some keys; a full measurement serves any budget."""
+    free = _BUDGETS if settings.get("full") else ()
+    return all(settings.get(key) == wanted.get(key) for key in keys if key not in free)
 
 
 def _now() -> str:

@@ -1,10 +1,14 @@
 """Files are timed in turns, an interrupted measurement goes on, and budgets are kept apart."""
 
+import contextlib
+from pathlib import Path
+from typing import ClassVar
+
 import msgspec
 import pytest
 
 from quantize.config import MeasureConfig
-from quantize.measure import speed_probe, timing
+from quantize.measure import measuring, speed_probe, timing
 from quantize.measure.measurements import Book, Subject, read
 from quantize.measure.quality import Judge, corpora
 from quantize.measure.speed_probe import Sample, SpeedProbe
@@ -74,10 +78,111 @@ def test_a_full_measurement_answers_for_a_smaller_one_and_not_the_other_way(tmp_
     small = {"scored_tokens": 8, "text_tokens": 8, "rounds": 1, "full": False, "n_batch": 1}
     full = small | {"scored_tokens": 9, "full": True}
     Book(tmp_path, full).add(subjects[0], {"perplexity": 2.0})
-    assert Book(tmp_path, small).known(subjects[0]) is not None
-    assert Book(tmp_path, small | {"n_batch": 2}).known(subjects[0]) is None
+    assert Book(tmp_path, small).entry(subjects[0]).figures == {"perplexity": 2.0}
+    assert Book(tmp_path, small).entry(subjects[0]).settings["full"]
+    assert Book(tmp_path, small | {"n_batch": 2}).entry(subjects[0]).figures == {}
     Book(tmp_path, small).add(subjects[1], {"perplexity": 2.0})
-    assert Book(tmp_path, full).known(subjects[1]) is None
+    assert Book(tmp_path, full).entry(subjects[1]).figures == {}
+
+
+WORDS = {"perplexity": 2.0, "text_mean_kld_nats": 0.1, "bits_per_weight": 4.5}
+RATES = {"decode_tokens_per_second": 9.0, "resident_bytes": 1, "load_seconds": 1.0}
+OTHERS = {"kv_cache": {"q8_0": {}}, "pass_at_1": {"pass_at_1": 0.5}}
+
+
+@pytest.mark.parametrize(
+    ("changed", "kept", "num_samples"),
+    [
+        ({"context_tokens": 4096}, {*WORDS, "pass_at_1"}, 0),
+        ({"decode_tokens": 9}, {*WORDS, "pass_at_1"}, 0),
+        ({"texts": [{"sha256": "c"}]}, {*RATES, "pass_at_1"}, 1),
+        ({"kv_types": [], "rounds": 9}, {*WORDS, *RATES, *OTHERS}, 1),
+        ({"code": "other"}, {"pass_at_1"}, 0),
+        ({"llama_cpp_commit": "other"}, set(), 0),
+    ],
+)
+def test_other_settings_keep_what_does_not_depend_on_them(
+    tmp_path, subjects, changed, kept, num_samples
+):
+    before = {
+        "scored_tokens": 8,
+        "full": False,
+        "rounds": 3,
+        "decode_tokens": 8,
+        "kv_types": ["q8_0"],
+        "texts": [{"sha256": "a"}],
+        "context_tokens": 512,
+        "code": "this",
+        "llama_cpp_commit": "this",
+    }
+    Book(tmp_path, before).add(subjects[0], WORDS | RATES | OTHERS, [sample(1)])
+    book = Book(tmp_path, before | changed)
+    assert book.entry(subjects[0]).figures.keys() == kept
+    assert len(book.entry(subjects[0]).samples) == num_samples
+    book.add(subjects[0], {"perplexity": 3.0})
+    (entry,) = read(tmp_path)
+    assert entry.settings == before | changed
+    assert entry.figures.keys() == kept | {"perplexity"}
+
+
+class FakeJudge:
+    """Answer for files without opening any, and note what was asked."""
+
+    asked: ClassVar[list[str]] = []
+    last = 99
+
+    def __init__(self, *_arguments):
+        pass
+
+    def close(self):
+        pass
+
+    def of_reference(self, _draw):
+        return self.of(Path("a.gguf"), _draw)
+
+    def of(self, path, _draw, *, kv_type="f16"):
+        if len(self.asked) == self.last:
+            raise KeyboardInterrupt
+        self.asked.append(f"{path.stem} {kv_type}")
+        return dict.fromkeys(
+            ("perplexity", "mean_kld_nats", "p99_kld_nats", "top1_agreement", "perplexity_ratio"),
+            1.0,
+        )
+
+
+@pytest.fixture
+def measured(tmp_path, subjects, timed, monkeypatch):
+    """Measure three files with fakes around the book; a limit cuts it off."""
+    monkeypatch.setattr(FakeJudge, "asked", [])
+    monkeypatch.setattr(measuring, "Judge", FakeJudge)
+    monkeypatch.setattr(measuring, "corpora", lambda *_: [])
+    monkeypatch.setattr(measuring, "contents", lambda _: MeasureConfig())
+
+    def run(context=512, last=99):
+        monkeypatch.setattr(FakeJudge, "last", last)
+        FakeJudge.asked.clear()
+        timed.clear()
+        with contextlib.suppress(KeyboardInterrupt):
+            measuring.measure(tmp_path, subjects, None, CONFIG, Steps(), context=context)
+        return list(FakeJudge.asked)
+
+    return run
+
+
+def test_an_interrupted_measurement_goes_on_after_the_words_it_has(measured, timed):
+    assert measured(last=2) == ["a f16", "b f16"]
+    assert not timed
+    assert measured(last=2) == ["c f16", "a q8_0"]
+    assert measured() == ["a q4_0"]
+    assert len(timed) == 1 + 9  # with that cache, and three rounds of three files
+    assert measured() == []
+    assert not timed
+
+
+def test_another_context_times_again_and_keeps_the_words(measured, timed):
+    assert measured() == ["a f16", "b f16", "c f16", "a q8_0", "a q4_0"]
+    assert measured(context=4096) == ["a q8_0", "a q4_0"]
+    assert len(timed) == 2 + 9
 
 
 def test_a_fresh_process_tells_load_time_memory_and_rates(tiny_merged):

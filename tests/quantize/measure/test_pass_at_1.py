@@ -140,3 +140,28 @@ def test_the_figures_of_files_do_not_depend_on_whether_problems_are_asked(tmp_pa
 def test_numbers_that_leave_nothing_to_solve_are_refused():
     with pytest.raises(ConfigError, match="num_problems"):
         load_config(None, ["measure.pass_at_1.num_problems=-1"])
+
+
+@pytest.mark.weights
+def test_the_real_server_and_evaluator_judge_the_words_of_that_very_file(
+    tmp_path, suite, config, smollm2_gguf
+):
+    suite.write_text(suite.read_text().splitlines(keepends=True)[0])
+    chosen = PassAt1Config(suite=str(suite), num_problems=0, max_tokens=24)
+    subject = Subject(path=smollm2_gguf, sha256="0" * 64)
+    served = []
+
+    @contextlib.contextmanager
+    def serve(path):
+        with pass_at_1.served(512)(path) as server:
+            served.append(server.ask("/v1/models")["data"][0]["id"])
+            yield server
+
+    pass_at_1.measure(Book(tmp_path, {}), [subject], chosen, Steps(), serve=serve)
+    (samples,) = tmp_path.glob(f"pass_at_1/*/{smollm2_gguf.stem}.jsonl")
+    (sample,) = map(json.loads, samples.read_text().splitlines())
+    assert sample["model"] == served[0] == smollm2_gguf.stem
+    assert sample["completion"]
+    (entry,) = read(tmp_path)
+    assert entry.figures["pass_at_1"]["num_problems"] == 1
+    assert entry.figures["pass_at_1"]["pass_at_1"] in (0.0, 1.0)

@@ -238,6 +238,12 @@ def _summarise(manifest: dict[str, Any]) -> None:
         f"{metrics['train_tokens']:,} tokens in {metrics['train_seconds']:.0f} s "
         f"({metrics['train_tokens_per_second']:.0f} tokens/s)"
     )
+    if "heldout_preference_gain_nats" in metrics:
+        say(
+            f"held-out preference loss {metrics['heldout_preference_loss_before_nats']:.4f} -> "
+            f"{metrics['heldout_preference_loss_after_nats']:.4f}; the preferred answers gained "
+            f"{metrics['heldout_preference_gain_nats']:.2f} nats on the rejected ones"
+        )
     expected = metrics.get("expected_peak_gpu_memory_bytes")
     if expected:
         say(

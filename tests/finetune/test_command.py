@@ -355,6 +355,7 @@ def preferred(finished, tiny_model):
     second = run_command(home, words)
     pairs.unlink()
     assert second.returncode == 0, second.stderr
+    assert "held-out preference loss 0.6931 -> " in second.stderr
     return Path(second.stdout.strip())
 
 

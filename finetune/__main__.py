@@ -5,6 +5,7 @@ Prints results on stdout and everything else on stderr. Knows no training.
 
 import argparse
 import contextlib
+import difflib
 import errno
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from finetune.config import PACKAGED_BASE, Config, load_config
 from finetune.errors import ConfigError, FinetuneError
 from finetune.processes import is_main
 
+COMMANDS = ("base", "bench", "data", "evaluate", "report")
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT}
 REMEDY = "free some, then continue the run named above with --resume, or set EDGESMITH_HOME"
 EXAMPLES = """\
@@ -127,7 +129,13 @@ def _dispatch(given: list[str], result: TextIO) -> Path | None:
         with contextlib.redirect_stdout(result):
             show_data(read_config(options.config, options.overrides), options.output)
         return None
-    return _base(given[1:]) if given[:1] == ["base"] else _fine_tune(given)
+    if given[:1] == ["base"]:
+        return _base(given[1:])
+    if given and not given[0].startswith("-"):
+        near = difflib.get_close_matches(given[0], COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(COMMANDS)}"
+        raise ConfigError(f"no command {given[0]}: {hint} (a configuration: --config FILE.toml)")
+    return _fine_tune(given)
 
 
 def _base(given: list[str]) -> Path:

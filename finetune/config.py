@@ -4,6 +4,7 @@ Knows types, defaults and cross-field rules. Does not know where base models or 
 reads no environment variable.
 """
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import msgspec
 
 from finetune.data.settings import DataConfig
 from finetune.errors import ConfigError
-from finetune.overrides import apply_overrides, check_keys
+from finetune.overrides import apply_overrides, check_keys, choices_of
 
 PACKAGED_BASE = "packaged:smollm2-135m-instruct"
 LINEAR_LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -162,7 +163,8 @@ def load_config(path: Path, overrides: list[str]) -> Config:
     try:
         return msgspec.convert(tree, Config)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {_dotted(str(error))}") from error
+        where = f"{path} with --set {' --set '.join(overrides)}" if overrides else str(path)
+        raise ConfigError(f"{where}: {_dotted(str(error))}{_choices(str(error))}") from error
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -174,6 +176,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} is a folder; name a TOML file") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from error
+
+
+def _choices(message: str) -> str:
+    """List what may stand there instead of a value that is none of a few."""
+    key = re.search(r"^Invalid enum value .* at `\$\.([\w.]+)`", message)
+    choices = choices_of(Config, key[1]) if key else []
+    return f"; choose from {', '.join(choices)}" if choices else ""
 
 
 def _dotted(message: str) -> str:

@@ -5,7 +5,7 @@ Knows no particular configuration.
 
 import difflib
 import tomllib
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -39,6 +39,20 @@ def _suggest(key: str, prefix: str, fields: dict[str, Any]) -> str:
 
 def _is_table(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def choices_of(struct: type[msgspec.Struct], dotted: str) -> list[str]:
+    """Return the values that a key may have, where there are few; nothing for an unknown key."""
+    kind: Any = struct
+    for key in dotted.split("."):
+        fields = {field.name: field.type for field in msgspec.structs.fields(kind)}
+        kind = fields.get(key)
+        if not _is_table(kind):
+            break
+    kinds = [kind, *get_args(kind)]
+    literals = [get_args(each) for each in kinds if get_origin(each) is Literal]
+    named = [str(value) for values in literals for value in values]
+    return named + ["true", "false"] * (bool in kinds)
 
 
 def apply_overrides(

@@ -122,6 +122,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         RunError: unfinished, no run of this stage, or of a newer version.
     """
     file = path / MANIFEST
+    if not path.is_dir():
+        raise RunError(f"{path} is no folder; name a run directory, as a fine-tune prints it")
     if not file.is_file():
         raise RunError(f"{path} holds no {MANIFEST}: it is no finished run (continue: --resume)")
     manifest: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))

@@ -102,7 +102,8 @@ def _decode(text: str, where: str) -> Any:
         return msgspec.json.decode(text)
     except msgspec.DecodeError as error:
         raise DataError(
-            f"{where} is not JSON ({error}); data files are {', '.join(TABLES)}"
+            f"{where} is not JSON ({error}); a data file holds one list of rows, or a row a line; "
+            f"known: {', '.join(TABLES)}"
         ) from error
 
 

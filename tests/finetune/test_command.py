@@ -319,6 +319,9 @@ def test_the_llama_recipe_gets_as_far_as_the_hub(command):
         (["--set", "base_model.ref=./gone"], "is no file or folder here"),
         (["--resume", "nowhere"], "is no unfinished fine-tune"),
         (["--resume", "r", "--force"], "--resume takes its configuration from the run"),
+        (["reprot", "r"], "no command reprot: did you mean report?"),
+        (["my.toml"], "(a configuration: --config FILE.toml)"),
+        (["report", "gone"], "gone is no folder; name a run directory"),
         (["base", "packaged:x"], "no packaged model `packaged:x`"),
     ],
 )

@@ -75,6 +75,8 @@ def test_set_wins_over_the_file_and_leaves_its_neighbours(write):
         ("train.bach_size=1", "did you mean `train.batch_size`"),
         ("train.batch_size=many", "Expected `int`, got `str`.*train.batch_size"),
         ("train.batch_size=0", "train.batch_size is 0; it must be at least 1"),
+        ("data.source=folder", "with --set data.source=folder: .*; choose from .*stdlib"),
+        ("train.packing=no", "choose from auto, true, false"),
         ("data.source=file", "data.path is not set"),
         ("data.source=hub", "data.ref"),
         ("data.heldout_fraction=1.5", "between 0 and 1"),

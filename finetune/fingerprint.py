@@ -45,6 +45,7 @@ def sha256_code(module: str, root: Path | None = None) -> str:
         if path not in found and path.is_file():
             found.add(path)
             waiting += [name for name in _imported(path) if name.partition(".")[0] == package]
+    assert found, f"no module {module} below {root}"
     return sha256_files(root, sorted(found))
 
 

@@ -49,6 +49,7 @@ def sha256_code(*modules: str, root: Path | None = None) -> str:
             found[name] = path
             waiting += _imported(path)
     assert found.keys() >= set(modules), "no such module"
+    assert found.keys() >= set(modules), f"not all of {modules} below {root}"
     return sha256_folder(found.items())
 
 

@@ -48,7 +48,7 @@ def test_prebuilt_wheel_replaces_the_compile():
 def test_one_llama_cpp_is_pinned_everywhere():
     pin = (ROOT / "serve/runtime/llama-cpp-python.txt").read_text()
     version, digest = re.search(r"llama-cpp-python==(\S+) --hash=sha256:(\w+)", pin).groups()
-    quantize = "".join(path.read_text() for path in (ROOT / "quantize").glob("*.py"))
+    quantize = "".join(path.read_text() for path in (ROOT / "quantize").rglob("*.py"))
     assert digest in quantize
     pyproject = (ROOT / "pyproject.toml").read_text()
     assert set(re.findall(r"llama-cpp-python==([\d.]+)", pyproject)) == {version}

@@ -161,7 +161,7 @@ class Residents(Generic[T]):
         """Unload a model soon, unless someone uses it."""
         room = self._rooms.get(name)
         if room is not None and not self.is_fixed:
-            self._spawn(self._unload(room))
+            self._unload_soon(room)
 
     def close(self) -> None:
         """Close every model; any thread, once the event loop serves no one."""
@@ -210,6 +210,11 @@ class Residents(Generic[T]):
             await self._close_room(min(idle, key=lambda each: each.used_at))
         room.num_bytes = need
 
+    def _unload_soon(self, room: _Room[T]) -> None:
+        """Begin to unload; not at the very end, when nothing waits for it and all is closed."""
+        if not self._closed.is_set():
+            self._spawn(self._unload(room))
+
     async def _unload(self, room: _Room[T]) -> None:
         async with self._lock:
             if room.value is not None and not room.num_leases:
@@ -229,10 +234,10 @@ class Residents(Generic[T]):
             return
         room.expires_at = time.time() + room.keep_seconds
         if room.keep_seconds <= 0:
-            self._spawn(self._unload(room))
+            self._unload_soon(room)
             return
         loop = asyncio.get_running_loop()
-        room.timer = loop.call_later(room.keep_seconds, lambda: self._spawn(self._unload(room)))
+        room.timer = loop.call_later(room.keep_seconds, self._unload_soon, room)
 
     @staticmethod
     def _stop_timer(room: _Room[T]) -> None:

@@ -32,9 +32,8 @@ def library() -> ModuleType:
     _share_standard_library()
     from llama_cpp import llama_cpp
 
-    callback = llama_cpp.llama_log_callback(_on_log)
-    _kept_callbacks.append(callback)
-    llama_cpp.llama_log_set(callback, ctypes.c_void_p(0))
+    _kept_callbacks.append(llama_cpp.llama_log_callback(_on_log))
+    llama_cpp.llama_log_set(_kept_callbacks[-1], ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
     return cast("ModuleType", llama_cpp)
 
@@ -60,7 +59,11 @@ def _on_log(level: int, text: bytes, _user_data: Any) -> None:
 
 
 def forget_complaints() -> None:
-    """Start a new stretch, before a call whose failure we may have to explain."""
+    """Start a new stretch, before a call whose failure we may have to explain.
+
+    The log has one listener a process: another user of the library may have taken our place.
+    """
+    library().llama_log_set(_kept_callbacks[-1], ctypes.c_void_p(0))
     _recent_complaints.clear()
 
 

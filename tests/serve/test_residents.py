@@ -19,11 +19,15 @@ SIZES = {"small": 10, "medium": 20, "large": 40, "huge": 200}
 class FakeModel:
     def __init__(self, name):
         self.name = name
-        self.is_closed = False
+        self.num_closed = 0
+
+    @property
+    def is_closed(self):
+        return self.num_closed > 0
 
     def close(self):
-        assert not self.is_closed
-        self.is_closed = True
+        self.num_closed += 1
+        assert self.num_closed == 1
 
 
 class Shop:
@@ -165,6 +169,14 @@ async def test_a_load_that_ends_after_the_close_leaves_nothing_open():
     with pytest.raises(EngineClosedError):
         await task
     assert not shop.open_names
+
+
+async def test_a_model_whose_time_is_over_at_the_end_is_closed_once():
+    shop = Shop(keep=0.001)
+    await shop.use("small")
+    shop.residents.close()
+    await asyncio.sleep(0.02)
+    assert [model.num_closed for model in shop.opened] == [1]
 
 
 @settings(max_examples=25, deadline=None)

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from serve.engine import native
 from serve.engine.engine import Engine, EngineConfig
 from serve.engine.errors import (
     ContextTooLargeError,
@@ -333,6 +334,8 @@ def test_files_that_are_no_models_are_refused_by_name(smollm2_gguf, tmp_path):
             Engine.load(EngineConfig(model=str(path)))
         assert str(path) in str(refused.value)
     words.write_bytes(smollm2_gguf.read_bytes().replace(b"llama", b"lhama", 1))
+    other_listener = native.library().llama_log_callback(lambda *_: None)
+    native.library().llama_log_set(other_listener, None)
     with pytest.raises(ModelLoadError, match="unknown model architecture"):
         Engine.load(EngineConfig(model=str(words)))
     with pytest.raises(ModelLoadError, match="Is a directory"):

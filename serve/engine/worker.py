@@ -114,11 +114,7 @@ class Worker:
         self._keeper.close(self._clock(), cells_are_sound=self.failure is None)
 
     def step(self, *, wait: bool = False) -> None:
-        """Take lanes, plan, decode, sample.
-
-        What was sampled is handed over when the next batch begins to compute: readers that woke
-        earlier would hold the interpreter while this thread wants it.
-        """
+        """Take lanes, plan, decode, sample, emit."""
         sleep = self._keeper.seconds_to_next(self._clock()) if wait else None
         for lane in self.mailbox.take(wait=wait, timeout_seconds=sleep):
             self._desk.enter(lane)
@@ -126,19 +122,17 @@ class Worker:
         self._desk.drop_cancelled()
         self._purge_if_wanted()
         plan = self.scheduler.plan(self._clock())
-        if plan.seatings:  # moving cells may take a while
-            self._desk.flush()
         for seating in plan.seatings:
             self._seat(seating)
             self._desk.report(seating.sequence)
         self._compute(self._with_drafts(plan))
+        self._desk.flush()
         self._compute_chunk(plan)
-        inside = self.counters.decode_seconds - decoding
-        if not inside or not self.scheduler.has_work:
-            self._desk.flush()
+        self._desk.flush()
         self._keeper.tidy(self._clock())
         if not self.scheduler.has_work:
             self._keeper.audit()
+        inside = self.counters.decode_seconds - decoding
         self.counters.count_step(inside, self._clock() - began - inside)
 
     def _purge_if_wanted(self) -> None:
@@ -190,7 +184,6 @@ class Worker:
         if yields_to is not None and self.mailbox.has_before(yields_to):
             return
         batch = build_batch(spans)
-        self._desk.flush()
         began = self._clock()
         self._crowding.begin()
         try:

@@ -402,16 +402,6 @@ def test_closing_while_a_batch_runs_ends_every_answer(make_harness):
     assert harness.model.batches == []
 
 
-def test_a_token_is_handed_over_when_the_next_batch_begins_and_the_last_one_at_once(make_harness):
-    harness = make_harness()
-    generation = harness.submit([1, 2, 3], max_tokens=4)
-    handed_over = []
-    harness.model.during_decode = lambda _: handed_over.append(generation._events.qsize())
-    harness.run()
-    assert handed_over == [0, 1, 2, 3]
-    assert len(harness.tokens(harness.events(generation))) == 4
-
-
 def test_the_step_time_is_split_into_decode_and_the_rest(make_harness):
     harness = make_harness()
 
